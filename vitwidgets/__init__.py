@@ -1,0 +1,67 @@
+"""A microscope for vision transformers that lives in a notebook.
+
+The public names load on first use, so that ``import vitwidgets`` takes no time:
+neither torch nor timm is imported before a model is.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Inspector": "vitwidgets.inspector",
+    "Trace": "vitwidgets.trace",
+    "PatchGrid": "vitwidgets.geometry",
+    "Cursor": "vitwidgets.widgets.cursor",
+    "TraceStore": "vitwidgets.widgets.store",
+    "Explorer": "vitwidgets.widgets.explorer",
+    "PatchView": "vitwidgets.widgets.patch_view",
+    "LayerStrip": "vitwidgets.widgets.layer_strip",
+    "HeadGrid": "vitwidgets.widgets.head_grid",
+    "NeuronGallery": "vitwidgets.widgets.neuron_gallery",
+}
+_MODULES = ("analysis", "demo")
+
+__all__ = [
+    "Cursor",
+    "Explorer",
+    "HeadGrid",
+    "Inspector",
+    "LayerStrip",
+    "NeuronGallery",
+    "PatchGrid",
+    "PatchView",
+    "Trace",
+    "TraceStore",
+    "analysis",
+    "demo",
+]
+
+if TYPE_CHECKING:
+    from vitwidgets import analysis as analysis
+    from vitwidgets import demo as demo
+    from vitwidgets.geometry import PatchGrid as PatchGrid
+    from vitwidgets.inspector import Inspector as Inspector
+    from vitwidgets.trace import Trace as Trace
+    from vitwidgets.widgets.cursor import Cursor as Cursor
+    from vitwidgets.widgets.explorer import Explorer as Explorer
+    from vitwidgets.widgets.head_grid import HeadGrid as HeadGrid
+    from vitwidgets.widgets.layer_strip import LayerStrip as LayerStrip
+    from vitwidgets.widgets.neuron_gallery import NeuronGallery as NeuronGallery
+    from vitwidgets.widgets.patch_view import PatchView as PatchView
+    from vitwidgets.widgets.store import TraceStore as TraceStore
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"vitwidgets.{name}")
+    raise AttributeError(f"module 'vitwidgets' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
