@@ -1,0 +1,4 @@
+import { headGrid } from "../panels/head_grid.ts";
+import { mount } from "../panels/mount.ts";
+
+export default mount(headGrid);

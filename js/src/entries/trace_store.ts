@@ -1,0 +1,6 @@
+import type { InitializeProps } from "@anywidget/types";
+import { openStore } from "../data/store.ts";
+
+export default {
+  initialize: ({ model, signal }: InitializeProps) => openStore(model, signal),
+};

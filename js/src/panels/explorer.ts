@@ -1,0 +1,47 @@
+// The whole workbench: five regions under one cursor.
+
+import { h } from "../ui/dom.ts";
+import { perFrame } from "../ui/effects.ts";
+import type { Context } from "./context.ts";
+import { headGrid } from "./head_grid.ts";
+import { layerStrip } from "./layer_strip.ts";
+import type { Look } from "./look.ts";
+import { neuronGallery } from "./neuron_gallery.ts";
+import { note } from "./parts.ts";
+import { patchView } from "./patch_view.ts";
+import { predictions } from "./predictions.ts";
+
+export function explorer(context: Context, look: Look): HTMLElement {
+  const { facts, store, arrivals, until } = context;
+  const loading = h("span", "vw-hint");
+  const remarks = h("div", "vw-remarks", {}, facts.notes.join(" "));
+  remarks.hidden = facts.notes.length === 0;
+  perFrame(until, () => {
+    arrivals.value;
+    const { arrived, total } = store.progress();
+    note(loading, arrived < total ? `loading ${arrived} of ${total}` : "");
+  });
+  return h(
+    "div",
+    "vw-explorer",
+    {},
+    h(
+      "header",
+      "vw-masthead",
+      {},
+      h("span", "vw-model", {}, facts.model),
+      h("span", "vw-faint", {}, sizes(context)),
+      loading,
+    ),
+    remarks,
+    h("div", "vw-left", {}, patchView(context, look)),
+    h("div", "vw-right", {}, predictions(context), headGrid(context), neuronGallery(context)),
+    layerStrip(context),
+  );
+}
+
+function sizes({ facts }: Context): string {
+  const { rows, cols, layers, width, heads, prefix } = facts;
+  const names = prefix.length > 0 ? ` + ${prefix.join(", ")}` : "";
+  return `${rows} × ${cols} patches${names} · ${layers} layers · width ${width} · ${heads} heads`;
+}

@@ -1,0 +1,134 @@
+// One small map per layer of the present overlay; the strip is the layer scrubber.
+
+import { sized } from "../ui/canvas.ts";
+import { h } from "../ui/dom.ts";
+import { perFrame } from "../ui/effects.ts";
+import { watchWidth } from "../ui/width.ts";
+import type { Context } from "./context.ts";
+import { note } from "./parts.ts";
+
+const GAP = 4;
+const LABEL = 18;
+const STEP_MS = 450;
+
+export function layerStrip(context: Context): HTMLElement {
+  const { facts, cursor, painter, until } = context;
+  const last = facts.layers;
+  const canvas = h("canvas", "vw-strip", {
+    tabindex: 0,
+    role: "slider",
+    "aria-label": "layer",
+    "aria-valuemin": 0,
+    "aria-valuemax": last,
+    "aria-orientation": "horizontal",
+  });
+  const play = h("button", "vw-button vw-play", { type: "button", "aria-label": "play through the layers" });
+  const place = h("span", "vw-count");
+  const hint = h("span", "vw-hint");
+  const box = h("div", "vw-strip-box", {}, canvas);
+  const element = h(
+    "section",
+    "vw-region vw-layers",
+    { "aria-label": "layers" },
+    h("header", "vw-head", {}, h("h3", "vw-title", {}, "Layers"), place, hint, play),
+    box,
+  );
+  const width = watchWidth(box, until);
+
+  const to = (layer: number) => cursor.move({ layer: Math.max(0, Math.min(last, layer)) });
+
+  perFrame(until, () => {
+    if (width.value === 0) return;
+    const cell = Math.min(100, (width.value - GAP * last) / (last + 1));
+    const height = (cell * facts.rows) / facts.cols;
+    const strip = (cell + GAP) * (last + 1) - GAP;
+    const context2d = sized(canvas, strip, height + LABEL + 6);
+    context2d.clearRect(0, 0, strip, height + LABEL + 6);
+    const style = getComputedStyle(canvas);
+    const chosen = cursor.layer.value;
+    let reason = "";
+    for (let layer = 0; layer <= last; layer++) {
+      const left = layer * (cell + GAP);
+      const outcome = context.field({ layer });
+      if (outcome.kind === "field") {
+        painter.paint(outcome, context2d, [left, 3, cell, height]);
+      } else {
+        if (outcome.kind === "missing" && layer > 0) reason = outcome.reason;
+        context2d.fillStyle = style.getPropertyValue("--vw-empty");
+        context2d.fillRect(left, 3, cell, height);
+      }
+      if (layer === chosen) {
+        context2d.strokeStyle = style.getPropertyValue("--vw-accent");
+        context2d.lineWidth = 3;
+        context2d.strokeRect(left - 0.5, 2.5, cell + 1, height + 1);
+      }
+      if (layer === chosen || cell > 15 || layer % 4 === 0) {
+        context2d.fillStyle = style.getPropertyValue(layer === chosen ? "--vw-text" : "--vw-faint");
+        context2d.font = `${layer === chosen ? 600 : 400} 11px ${style.fontFamily}`;
+        context2d.textAlign = "center";
+        context2d.fillText(String(layer), left + cell / 2, height + LABEL);
+      }
+    }
+    place.textContent = `${chosen} of ${last}`;
+    note(hint, reason);
+    canvas.setAttribute("aria-valuenow", String(chosen));
+    canvas.setAttribute("aria-valuetext", `layer ${chosen} of ${last}`);
+  });
+
+  const at = (event: PointerEvent) => {
+    const bounds = canvas.getBoundingClientRect();
+    to(Math.floor(((event.clientX - bounds.left) / bounds.width) * (last + 1)));
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    stop();
+    canvas.setPointerCapture(event.pointerId);
+    at(event);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (canvas.hasPointerCapture(event.pointerId)) at(event);
+  });
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      stop();
+      to(cursor.layer.value + Math.sign(event.deltaY || event.deltaX));
+    },
+    { passive: false },
+  );
+  canvas.addEventListener("keydown", (event) => {
+    const now = cursor.layer.value;
+    const target = {
+      ArrowRight: now + 1,
+      ArrowUp: now + 1,
+      ArrowLeft: now - 1,
+      ArrowDown: now - 1,
+      PageUp: now + 3,
+      PageDown: now - 3,
+      Home: 0,
+      End: last,
+    }[event.key];
+    if (event.key === " ") toggle();
+    else if (target !== undefined) to(target);
+    else return;
+    event.preventDefault();
+  });
+
+  let timer = 0;
+  const stop = () => {
+    window.clearInterval(timer);
+    timer = 0;
+    play.textContent = "▶ Play";
+    play.setAttribute("aria-pressed", "false");
+  };
+  const toggle = () => {
+    if (timer) return stop();
+    timer = window.setInterval(() => to((cursor.layer.value + 1) % (last + 1)), STEP_MS);
+    play.textContent = "■ Stop";
+    play.setAttribute("aria-pressed", "true");
+  };
+  play.addEventListener("click", toggle);
+  until.addEventListener("abort", stop);
+  stop();
+  return element;
+}

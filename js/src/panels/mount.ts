@@ -1,0 +1,24 @@
+// From a panel to an anywidget entry.
+
+import type { AnyWidget, RenderProps } from "@anywidget/types";
+import { h } from "../ui/dom.ts";
+import { type Context, openContext, type PanelState } from "./context.ts";
+import { type Look, openLook } from "./look.ts";
+
+/** An anywidget that shows the element which `panel` builds. */
+export function mount(panel: (context: Context, look: Look) => HTMLElement): AnyWidget<PanelState> {
+  return {
+    async render(props: RenderProps<PanelState>) {
+      // JupyterLab would otherwise take single keys as its own commands.
+      const root = h("div", "vw-root", { "data-lm-suppress-shortcuts": "true" });
+      props.el.append(root);
+      try {
+        const context = await openContext(props);
+        if (props.signal.aborted) return;
+        root.append(panel(context, openLook(props.model)));
+      } catch (error) {
+        root.append(h("p", "vw-error", {}, `vitwidgets could not open this panel: ${error}`));
+      }
+    },
+  };
+}

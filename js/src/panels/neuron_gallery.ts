@@ -1,0 +1,73 @@
+// The neurons that set the pinned token, or the selected patches, apart most at this layer.
+
+import { contrast, moments, strongest } from "../math/neurons.ts";
+import { type Cell, cellGrid } from "../ui/cells.ts";
+import { figure, h } from "../ui/dom.ts";
+import { perFrame } from "../ui/effects.ts";
+import type { Context } from "./context.ts";
+import { neuronPicker } from "./neuron_picker.ts";
+import { note, remark, smallMap, watchTheme } from "./parts.ts";
+
+const SIDE = 76;
+const SHOWN = 12;
+
+export function neuronGallery(context: Context): HTMLElement {
+  const { facts, source, cursor, until } = context;
+  const grid = cellGrid("neurons", (key) => cursor.move({ neuron: Number(key), overlay: "neuron" }));
+  const place = h("span", "vw-count");
+  const hint = h("span", "vw-hint");
+  const theme = watchTheme(until);
+
+  perFrame(until, () => {
+    theme.value;
+    const layer = cursor.layer.value;
+    const space = cursor.neuron_space.value;
+    const width = space === "mlp" ? facts.hidden : facts.width;
+    const rows = basis(context);
+    place.textContent = describe(context);
+
+    // Asking for any neuron's field fetches the array that all of them are columns of.
+    const any = context.field({ overlay: "neuron", neuron: 0, space });
+    const values = space === "mlp" ? source.mlp(layer) : source.tokens(layer);
+    note(hint, any.kind !== "field" ? remark(any) : rows.length === 0 ? "pin a token or select patches" : "");
+    if (any.kind !== "field" || values === null || rows.length === 0) return grid.show([]);
+
+    const scores = contrast(values, source.count, width, moments(values, source.count, width), rows);
+    const cells = strongest(scores, SHOWN).map((neuron): Cell => {
+      const outcome = context.field({ overlay: "neuron", neuron, space });
+      const score = `${scores[neuron] > 0 ? "+" : ""}${figure(scores[neuron])}`;
+      return {
+        key: String(neuron),
+        label: `#${neuron}`,
+        note: score,
+        spoken: `${space === "mlp" ? "MLP " : ""}neuron ${neuron}, ${score} standard deviations`,
+        chosen: cursor.overlay.value === "neuron" && cursor.neuron.value === neuron,
+        paint: (canvas) => smallMap(context, canvas, outcome, SIDE),
+      };
+    });
+    grid.show(cells);
+  });
+  return h(
+    "section",
+    "vw-region vw-neurons",
+    { "aria-label": "neurons" },
+    h("header", "vw-head", {}, h("h3", "vw-title", {}, "Neurons"), place, hint, neuronPicker(context)),
+    grid.element,
+  );
+}
+
+/** The rows that are compared with the rest: the selected patches or, without any, the pinned token. */
+function basis({ facts, cursor, row }: Context): number[] {
+  const patches = cursor.patches.value;
+  if (patches.length > 0) return patches.map((patch) => facts.prefix.length + patch);
+  const pinned = row(cursor.token.value);
+  return pinned === null ? [] : [pinned];
+}
+
+function describe({ cursor, row, source }: Context): string {
+  const count = cursor.patches.value.length;
+  if (count > 0)
+    return `what sets ${count === 1 ? "the selected patch" : `${count} selected patches`} apart, in σ`;
+  const pinned = row(cursor.token.value);
+  return pinned === null ? "" : `what sets ${source.tokenName(pinned)} apart, in σ`;
+}

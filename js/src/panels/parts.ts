@@ -1,0 +1,62 @@
+// Small pieces that several panels are made of.
+
+import { type ReadonlySignal, signal } from "@preact/signals-core";
+import type { Outcome } from "../math/overlay.ts";
+import { sized } from "../ui/canvas.ts";
+import { h } from "../ui/dom.ts";
+import type { Context } from "./context.ts";
+
+/** Shows a remark, or hides its element where there is nothing to say. */
+export function note(element: HTMLElement, text: string): void {
+  element.textContent = text;
+  element.hidden = text === "";
+}
+
+/** Why there is no picture, in words; empty where there is one. */
+export function remark(outcome: Outcome): string {
+  if (outcome.kind === "field") return "";
+  return outcome.kind === "loading" ? "loading…" : outcome.reason;
+}
+
+/** Paints `outcome` as one small map, `side` CSS pixels wide; an empty frame where there is none. */
+export function smallMap(
+  { facts, painter }: Context,
+  canvas: HTMLCanvasElement,
+  outcome: Outcome,
+  side: number,
+) {
+  const height = Math.round((side * facts.rows) / facts.cols);
+  const context = sized(canvas, side, height);
+  if (outcome.kind === "field") {
+    painter.paint(outcome, context, [0, 0, side, height]);
+  } else {
+    context.fillStyle = getComputedStyle(canvas).getPropertyValue("--vw-empty");
+    context.fillRect(0, 0, side, height);
+  }
+}
+
+/** A region that announces to screen readers what `say` is called with. */
+export function liveText(): { element: HTMLElement; say(text: string): void } {
+  const element = h("div", "vw-sr", { "aria-live": "polite", role: "status" });
+  return {
+    element,
+    say(text) {
+      if (element.textContent !== text) element.textContent = text;
+    },
+  };
+}
+
+/** Which colours the page shows, as a signal that changes when the theme does. */
+export function watchTheme(until: AbortSignal): ReadonlySignal<number> {
+  const changes = signal(0);
+  const observer = new MutationObserver(() => {
+    changes.value += 1;
+  });
+  for (const element of [document.body, document.documentElement]) {
+    observer.observe(element, {
+      attributeFilter: ["class", "data-jp-theme-light", "data-jp-theme-name", "data-theme"],
+    });
+  }
+  until.addEventListener("abort", () => observer.disconnect());
+  return changes;
+}

@@ -1,0 +1,260 @@
+// The photo with its patch grid, one overlay and its colour scale.
+
+import { type Signal, signal } from "@preact/signals-core";
+import { rowOf } from "../data/facts.ts";
+import { type Frame, patchAt } from "../math/frame.ts";
+import type { Outcome } from "../math/overlay.ts";
+import { sized } from "../ui/canvas.ts";
+import { figure, h } from "../ui/dom.ts";
+import { now, perFrame } from "../ui/effects.ts";
+import { watchWidth } from "../ui/width.ts";
+import type { Context } from "./context.ts";
+import { chips, legend } from "./legend.ts";
+import type { Look } from "./look.ts";
+import { overlayBar } from "./overlay_bar.ts";
+import { liveText, note, remark, smallMap, watchTheme } from "./parts.ts";
+import { drawStage, type Layout, layOut, patchesIn } from "./stage.ts";
+
+const MAX_HEIGHT = 560;
+const PREVIEW = 112;
+const DRAG = 4; // pixels that a hand may tremble in a click
+
+export function patchView(context: Context, look: Look): HTMLElement {
+  const { facts, cursor, painter, store, until } = context;
+  const { rows, cols } = facts;
+  const frame: Frame = { original: facts.original, input: facts.input, box: facts.box };
+
+  const canvas = h("canvas", "vw-image", {
+    tabindex: 0,
+    role: "application",
+    "aria-roledescription": "patch grid",
+    "aria-label": `${rows} by ${cols} patches. Arrow keys move, Enter pins a patch, Space selects it, Escape clears.`,
+  });
+  const tip = tooltip(context);
+  const message = h("div", "vw-message", { hidden: true });
+  const live = liveText();
+  const stage = h("div", "vw-stage", {}, canvas, tip.element, message);
+  const element = h(
+    "section",
+    "vw-region vw-patch-view",
+    { "aria-label": "image" },
+    overlayBar(context, look),
+    stage,
+    chips(context),
+    legend(context),
+    live.element,
+  );
+
+  const width = watchWidth(stage, until);
+  const theme = watchTheme(until);
+  const photo = signal<ImageBitmap | null>(null);
+  const pointed = signal<number | null>(null);
+  const focused = signal<number | null>(null);
+  const dragged = signal<ReadonlySet<number> | null>(null);
+  let layout: Layout | null = null;
+
+  store.picture().then(
+    (bitmap) => {
+      photo.value = bitmap;
+    },
+    () => note(message, "the picture could not be decoded"),
+  );
+
+  now(until, () => {
+    theme.value;
+    if (width.value === 0) return;
+    const style = getComputedStyle(canvas);
+    const colours = {
+      shade: style.getPropertyValue("--vw-shade"),
+      select: style.getPropertyValue("--vw-select"),
+    };
+    layout = layOut(frame, rows, cols, width.value, MAX_HEIGHT);
+    const outcome = context.field();
+    const token = cursor.token.value;
+    drawStage(
+      sized(canvas, layout.width, layout.height),
+      layout,
+      photo.value,
+      outcome.kind === "field"
+        ? { heat: outcome, painter, opacity: look.opacity.value, smooth: look.smooth.value }
+        : null,
+      {
+        pinned: typeof token === "number" && token < rows * cols ? token : null,
+        pointed: pointed.value,
+        focused: focused.value,
+        selected: dragged.value ?? new Set(cursor.patches.value),
+      },
+      colours,
+    );
+    note(message, remark(outcome));
+  });
+
+  perFrame(until, () => {
+    const patch = pointed.value ?? focused.value;
+    if (patch === null || layout === null || dragged.value) return tip.hide();
+    const outcome = context.field();
+    tip.show(patch, outcome, layout, canvas.offsetLeft);
+    live.say(`${context.source.tokenName(facts.prefix.length + patch)} ${reading(outcome, patch, context)}`);
+  });
+
+  handlePointer(context, canvas, () => layout, pointed, dragged, focused);
+  handleKeys(context, canvas, focused);
+  return element;
+}
+
+/** The value of `outcome` at a patch, with its unit; empty where there is none. */
+function reading(outcome: Outcome, patch: number, { facts }: Context): string {
+  return outcome.kind === "field"
+    ? `${figure(outcome.values[facts.prefix.length + patch])} ${outcome.unit}`
+    : "";
+}
+
+/** Name and value of the patch under the pointer, and what pinning it would show. */
+function tooltip(context: Context) {
+  const { facts, cursor } = context;
+  const name = h("strong", "");
+  const value = h("span", "vw-tip-value");
+  const canvas = h("canvas", "vw-map");
+  const caption = h("span", "vw-faint");
+  const preview = h("div", "vw-tip-preview", {}, canvas, caption);
+  const element = h("div", "vw-tip", { hidden: true, "aria-hidden": "true" }, name, value, preview);
+  return {
+    element,
+    hide() {
+      element.hidden = true;
+    },
+    show(patch: number, outcome: Outcome, layout: Layout, offset: number) {
+      const row = facts.prefix.length + patch;
+      name.textContent = context.source.tokenName(row);
+      value.textContent = reading(outcome, patch, context);
+      const overlay = cursor.overlay.value;
+      const pinned = rowOf(cursor.token.value, facts) === row;
+      preview.hidden = pinned || overlay === "neuron" || overlay === "none";
+      if (!preview.hidden) {
+        const there = context.field({ token: row });
+        smallMap(context, canvas, there, PREVIEW);
+        caption.textContent = there.kind === "field" ? "its own map · click to pin" : remark(there);
+      }
+      element.hidden = false;
+      const [x, y, w, hgt] = layout.cell(patch);
+      const left =
+        x + w + 10 + element.offsetWidth <= layout.width ? x + w + 10 : x - element.offsetWidth - 10;
+      const top = Math.min(Math.max(0, y + hgt / 2 - 30), Math.max(0, layout.height - element.offsetHeight));
+      element.style.transform = `translate(${Math.round(offset + left)}px, ${Math.round(top)}px)`;
+    },
+  };
+}
+
+function handlePointer(
+  context: Context,
+  canvas: HTMLCanvasElement,
+  layout: () => Layout | null,
+  pointed: Signal<number | null>,
+  dragged: Signal<ReadonlySet<number> | null>,
+  focused: Signal<number | null>,
+): void {
+  const { facts, cursor } = context;
+  let from: [number, number] | null = null;
+
+  const point = (event: PointerEvent): [number, number] => {
+    const bounds = canvas.getBoundingClientRect();
+    return [event.clientX - bounds.left, event.clientY - bounds.top];
+  };
+  const patchUnder = (at: [number, number]): number | null => {
+    const here = layout();
+    if (!here) return null;
+    const { x, y } = here.toOriginal(...at);
+    return patchAt(x, y, here.frame, facts.rows, facts.cols);
+  };
+  const selection = (event: PointerEvent, patches: number[]): Set<number> => {
+    const kept = new Set(event.shiftKey || event.altKey ? cursor.patches.value : []);
+    for (const patch of patches) {
+      if (event.altKey) kept.delete(patch);
+      else kept.add(patch);
+    }
+    return kept;
+  };
+  const select = (patches: ReadonlySet<number>) =>
+    cursor.move({ patches: [...patches].sort((a, b) => a - b) });
+
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    focused.value = null;
+    from = point(event);
+    canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const at = point(event);
+    pointed.value = patchUnder(at);
+    const here = layout();
+    if (from && here && (dragged.value || Math.hypot(at[0] - from[0], at[1] - from[1]) > DRAG)) {
+      dragged.value = selection(event, patchesIn(here, from, at));
+    }
+  });
+  canvas.addEventListener("pointerup", (event) => {
+    if (!from) return;
+    const patch = patchUnder(from);
+    from = null;
+    if (dragged.value) select(dragged.value);
+    else if (patch !== null && (event.shiftKey || event.altKey)) select(selection(event, [patch]));
+    else if (patch !== null) cursor.move({ token: patch });
+    dragged.value = null;
+  });
+  canvas.addEventListener("pointercancel", () => {
+    from = null;
+    dragged.value = null;
+  });
+  canvas.addEventListener("pointerleave", () => {
+    pointed.value = null;
+  });
+}
+
+function handleKeys(
+  { facts, cursor }: Context,
+  canvas: HTMLCanvasElement,
+  focused: Signal<number | null>,
+): void {
+  const { rows, cols } = facts;
+  const start = () => {
+    const token = cursor.token.value;
+    return typeof token === "number" ? token : Math.floor(rows / 2) * cols + Math.floor(cols / 2);
+  };
+  canvas.addEventListener("focus", () => {
+    if (canvas.matches(":focus-visible")) focused.value = start();
+  });
+  canvas.addEventListener("blur", () => {
+    focused.value = null;
+  });
+  canvas.addEventListener("keydown", (event) => {
+    const at = focused.value ?? start();
+    const row = Math.floor(at / cols);
+    const col = at % cols;
+    const target = {
+      ArrowRight: Math.min(col + 1, cols - 1) + row * cols,
+      ArrowLeft: Math.max(col - 1, 0) + row * cols,
+      ArrowDown: Math.min(row + 1, rows - 1) * cols + col,
+      ArrowUp: Math.max(row - 1, 0) * cols + col,
+      Home: row * cols,
+      End: row * cols + cols - 1,
+    }[event.key];
+    if (target !== undefined) {
+      focused.value = target;
+      if (event.shiftKey) cursor.move({ patches: toggled(cursor.patches.value, target, true) });
+    } else if (event.key === "Enter") {
+      cursor.move({ token: at });
+    } else if (event.key === " ") {
+      cursor.move({ patches: toggled(cursor.patches.value, at) });
+    } else if (event.key === "Escape") {
+      cursor.move(cursor.patches.value.length > 0 ? { patches: [] } : { token: null });
+    } else {
+      return;
+    }
+    event.preventDefault();
+  });
+}
+
+/** `patches` with `patch` added or, where it was already there and need not stay, taken away. */
+function toggled(patches: readonly number[], patch: number, keep = false): number[] {
+  const rest = patches.filter((other) => other !== patch);
+  return keep || rest.length === patches.length ? [...rest, patch].sort((a, b) => a - b) : rest;
+}

@@ -1,0 +1,31 @@
+// The model's five most probable classes.
+
+import { h } from "../ui/dom.ts";
+import type { Context } from "./context.ts";
+
+export function predictions({ facts }: Context): HTMLElement {
+  const rows = facts.top.map(([label, probability]) => {
+    const bar = h("span", "vw-bar-fill", { "aria-hidden": "true" });
+    bar.style.width = `${Math.max(0, Math.min(1, probability)) * 100}%`;
+    return h(
+      "li",
+      "vw-class",
+      {},
+      h("span", "vw-class-name", { title: label }, label),
+      h("span", "vw-class-bar", {}, bar),
+      h(
+        "span",
+        "vw-number",
+        {},
+        Number.isFinite(probability) ? `${(probability * 100).toFixed(1)} %` : "NaN",
+      ),
+    );
+  });
+  return h(
+    "section",
+    "vw-region vw-predictions",
+    { "aria-label": "predictions" },
+    h("header", "vw-head", {}, h("h3", "vw-title", {}, "Predictions")),
+    h("ol", "vw-classes", {}, ...rows),
+  );
+}

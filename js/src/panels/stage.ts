@@ -1,0 +1,190 @@
+// Drawing the image with its grid, its overlay and its marks. No events here.
+
+import { cellsInRect, type Frame, patchBox } from "../math/frame.ts";
+import type { Heat, HeatPainter } from "../ui/canvas.ts";
+
+export type Rectangle = readonly [left: number, top: number, width: number, height: number];
+
+/** The picture and what the model saw of it, laid out on a canvas `width` wide. */
+export interface Layout {
+  frame: Frame;
+  rows: number;
+  cols: number;
+  width: number;
+  height: number;
+  /** The whole picture on the canvas. */
+  picture: Rectangle;
+  /** What the model saw. */
+  seen: Rectangle;
+  /** From the canvas to the original picture. */
+  toOriginal(x: number, y: number): { x: number; y: number };
+  /** A patch on the canvas. */
+  cell(patch: number): Rectangle;
+}
+
+/** Fits the picture, and what the model saw beyond it, into `width` x `maxHeight`. */
+export function layOut(frame: Frame, rows: number, cols: number, width: number, maxHeight: number): Layout {
+  const [left, top, right, bottom] = frame.box;
+  const x0 = Math.min(0, left);
+  const y0 = Math.min(0, top);
+  const across = Math.max(frame.original[0], right) - x0;
+  const down = Math.max(frame.original[1], bottom) - y0;
+  const scale = Math.min(width / across, maxHeight / down);
+  const place = (l: number, t: number, r: number, b: number): Rectangle => [
+    (l - x0) * scale,
+    (t - y0) * scale,
+    (r - l) * scale,
+    (b - t) * scale,
+  ];
+  return {
+    frame,
+    rows,
+    cols,
+    width: Math.round(across * scale),
+    height: Math.round(down * scale),
+    picture: place(0, 0, frame.original[0], frame.original[1]),
+    seen: place(left, top, right, bottom),
+    toOriginal: (x, y) => ({ x: x / scale + x0, y: y / scale + y0 }),
+    cell(patch) {
+      const box = patchBox(patch, frame, rows, cols);
+      return place(box.left, box.top, box.right, box.bottom);
+    },
+  };
+}
+
+/** The patches under a rectangle that was drawn on the canvas. */
+export function patchesIn(layout: Layout, from: [number, number], to: [number, number]): number[] {
+  const a = layout.toOriginal(...from);
+  const b = layout.toOriginal(...to);
+  return cellsInRect(
+    { left: a.x, top: a.y, right: b.x, bottom: b.y },
+    layout.frame,
+    layout.rows,
+    layout.cols,
+  );
+}
+
+export interface Marks {
+  pinned: number | null;
+  pointed: number | null;
+  focused: number | null;
+  selected: ReadonlySet<number>;
+}
+
+export interface Colours {
+  shade: string;
+  select: string;
+}
+
+/** Draws everything, back to front. */
+export function drawStage(
+  on: CanvasRenderingContext2D,
+  layout: Layout,
+  photo: CanvasImageSource | null,
+  overlay: { heat: Heat; painter: HeatPainter; opacity: number; smooth: boolean } | null,
+  marks: Marks,
+  colours: Colours,
+): void {
+  on.clearRect(0, 0, layout.width, layout.height);
+  if (photo) {
+    on.imageSmoothingEnabled = true;
+    on.drawImage(photo, ...layout.picture);
+  }
+  shadeUnseen(on, layout, colours.shade);
+  if (overlay && overlay.opacity > 0) {
+    on.globalAlpha = overlay.opacity;
+    overlay.painter.paint(overlay.heat, on, layout.seen, overlay.smooth);
+    on.globalAlpha = 1;
+  }
+  drawGrid(on, layout);
+  if (marks.selected.size > 0) outlineSelection(on, layout, marks.selected, colours.select);
+  if (marks.focused !== null) outline(on, layout.cell(marks.focused), "#fff", [3, 3]);
+  if (marks.pointed !== null) outline(on, layout.cell(marks.pointed), "#fff");
+  if (marks.pinned !== null) pin(on, layout.cell(marks.pinned));
+}
+
+function shadeUnseen(on: CanvasRenderingContext2D, layout: Layout, shade: string): void {
+  const [left, top, width, height] = layout.seen;
+  on.fillStyle = shade;
+  on.beginPath();
+  on.rect(0, 0, layout.width, layout.height);
+  on.rect(left, top, width, height);
+  on.fill("evenodd");
+}
+
+function drawGrid(on: CanvasRenderingContext2D, { seen, rows, cols }: Layout): void {
+  const [left, top, width, height] = seen;
+  if (width / cols < 7) return; // lines closer than that would hide the picture
+  on.beginPath();
+  for (let col = 0; col <= cols; col++) {
+    const x = left + (col * width) / cols;
+    on.moveTo(x, top);
+    on.lineTo(x, top + height);
+  }
+  for (let row = 0; row <= rows; row++) {
+    const y = top + (row * height) / rows;
+    on.moveTo(left, y);
+    on.lineTo(left + width, y);
+  }
+  on.strokeStyle = "rgba(255, 255, 255, 0.22)";
+  on.lineWidth = 0.75;
+  on.stroke();
+}
+
+function outline(
+  on: CanvasRenderingContext2D,
+  [x, y, w, h]: Rectangle,
+  colour: string,
+  dash: number[] = [],
+): void {
+  on.strokeStyle = "rgba(0, 0, 0, 0.65)";
+  on.lineWidth = 3;
+  on.strokeRect(x, y, w, h);
+  on.strokeStyle = colour;
+  on.lineWidth = 1.5;
+  on.setLineDash(dash);
+  on.strokeRect(x, y, w, h);
+  on.setLineDash([]);
+}
+
+/** The pinned token: a frame that reads on every colour of both maps. */
+function pin(on: CanvasRenderingContext2D, [x, y, w, h]: Rectangle): void {
+  on.lineJoin = "round";
+  on.strokeStyle = "#111";
+  on.lineWidth = 5;
+  on.strokeRect(x, y, w, h);
+  on.strokeStyle = "#fff";
+  on.lineWidth = 2.5;
+  on.strokeRect(x, y, w, h);
+}
+
+/** The border between selected patches and the rest. */
+function outlineSelection(
+  on: CanvasRenderingContext2D,
+  layout: Layout,
+  selected: ReadonlySet<number>,
+  colour: string,
+): void {
+  const { rows, cols } = layout;
+  on.beginPath();
+  for (const patch of selected) {
+    const [x, y, w, h] = layout.cell(patch);
+    const row = Math.floor(patch / cols);
+    const col = patch % cols;
+    const line = (x1: number, y1: number, x2: number, y2: number) => {
+      on.moveTo(x1, y1);
+      on.lineTo(x2, y2);
+    };
+    if (row === 0 || !selected.has(patch - cols)) line(x, y, x + w, y);
+    if (row === rows - 1 || !selected.has(patch + cols)) line(x, y + h, x + w, y + h);
+    if (col === 0 || !selected.has(patch - 1)) line(x, y, x, y + h);
+    if (col === cols - 1 || !selected.has(patch + 1)) line(x + w, y, x + w, y + h);
+  }
+  on.lineCap = "square";
+  on.strokeStyle = "rgba(255, 255, 255, 0.9)";
+  on.lineWidth = 4.5;
+  on.stroke();
+  on.strokeStyle = colour;
+  on.lineWidth = 2.5;
+  on.stroke();
+}
