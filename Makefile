@@ -8,13 +8,13 @@ bin := .venv/bin
 pytest := $(bin)/pytest
 sources := $(shell find js/src -type f 2>/dev/null) js/build.mjs
 
-.PHONY: demo test setup lint js unit browser notebooks bench clean
+.PHONY: demo test setup lint js unit browser notebooks bench refresh chromium clean
 .DELETE_ON_ERROR:
 
 demo: .venv/lab.stamp  ## open JupyterLab on the tour (on a server: make demo ARGS=--no-browser)
 	$(bin)/vitwidgets demo --folder notebooks $(ARGS)
 
-test: lint js setup .venv/chromium.stamp  ## every check; the environment's set-up included
+test: lint js setup chromium  ## every check; the environment's set-up included
 	$(pytest) $(ARGS)
 
 setup: .venv/dev.stamp
@@ -33,14 +33,17 @@ js: js/node_modules/install.stamp  ## the front end: tests, build, sizes
 unit: setup vitwidgets/static/vitwidgets.css
 	$(pytest) --ignore=tests/browser --ignore=tests/notebooks $(ARGS)
 
-browser: setup vitwidgets/static/vitwidgets.css .venv/chromium.stamp
+browser: setup vitwidgets/static/vitwidgets.css chromium
 	$(pytest) tests/browser $(ARGS)
 
 notebooks: setup vitwidgets/static/vitwidgets.css
 	$(pytest) tests/notebooks $(ARGS)
 
-bench: setup vitwidgets/static/vitwidgets.css .venv/chromium.stamp
+bench: setup vitwidgets/static/vitwidgets.css chromium
 	@for file in tests/benchmarks/bench_*.py; do echo "$$file"; $(bin)/python "$$file" $(ARGS) || exit 1; done
+
+refresh: setup vitwidgets/static/vitwidgets.css  ## run the notebooks and keep their outputs
+	$(bin)/python tests/notebooks/refresh.py
 
 clean:
 	rm -rf .venv js/node_modules vitwidgets/static build dist .mypy_cache .ruff_cache .pytest_cache
@@ -72,14 +75,15 @@ vitwidgets/static/vitwidgets.css: $(sources) js/node_modules/install.stamp
 	cd js && npm run --silent build
 
 # Chromium for the browser tests, from the distribution where that can be had without asking.
-.venv/chromium.stamp: | .venv/bin/python
-	@if [ -n "$$CHROMIUM" ] || command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null; then :; \
-	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; \
-	elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then \
-	  sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; \
+chromium:
+	@for name in $$CHROMIUM chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$name >/dev/null && exit 0; \
+	done; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root=sudo; else as_root=no; fi; \
+	if command -v apt-get >/dev/null && [ "$$as_root" != no ]; then \
+	  $$as_root apt-get update -qq && \
+	  $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium fonts-dejavu-core; \
 	else \
-	  echo "No Chromium, and no way to install it here: the browser tests will be skipped."; \
+	  echo "No Chromium, and no way to install it from here: the browser tests will be skipped."; \
 	  echo "Install chromium from your distribution, or set CHROMIUM to the path of a Chrome or Chromium."; \
-	  exit 0; \
-	fi; touch $@
+	fi

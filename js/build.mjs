@@ -44,10 +44,18 @@ if (process.argv.includes("--watch")) {
     await watched.watch();
   }
 } else {
-  await rm(out, { recursive: true, force: true });
   await mkdir(out, { recursive: true });
   await Promise.all([build(scripts), build(styles)]);
+  await tidy();
   process.exitCode = await report();
+}
+
+/** Removes what an earlier build left of entries that are gone. */
+async function tidy() {
+  const wanted = new Set(entries.map((path) => `${basename(path, ".ts")}.js`).concat("vitwidgets.css"));
+  for (const name of await readdir(out)) {
+    if (!wanted.has(name)) await rm(join(out, name), { recursive: true });
+  }
 }
 
 /** Prints the size of what was built; returns the exit status: 1 where a file is over the limit. */

@@ -10,17 +10,22 @@ from pathlib import Path
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 # Runs at the start of every kernel: whatever is not this machine is refused, at once and in words.
-OFFLINE = '''
-import socket as _socket
+OFFLINE = """
+import sys
 
-def _local_only(event, arguments):
-    if event == "socket.getaddrinfo" and arguments[0] not in (None, "", "localhost", "127.0.0.1", "::1"):
-        raise OSError(f"no network in this test: {arguments[0]}")
-    if event == "socket.connect" and isinstance(arguments[1], tuple) and arguments[1][0] not in ("127.0.0.1", "::1"):
-        raise OSError(f"no network in this test: {arguments[1][0]}")
+def local_only(event, arguments):
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    if host not in (None, "", "localhost", "127.0.0.1", "::1"):
+        raise OSError(f"no network in this test: {host}")
 
-__import__("sys").addaudithook(_local_only)
-'''
+sys.addaudithook(local_only)
+del sys, local_only
+"""
 
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},

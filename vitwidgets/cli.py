@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import secrets
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,13 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        return open_tour(given.folder, given.port, browser=not given.no_browser)
+        open_tour(given.folder, given.port, browser=not given.no_browser)
     except (RuntimeError, OSError) as error:
         print(f"vitwidgets demo: {error}", file=sys.stderr)
         return 1
+    return 0
 
 
-def open_tour(folder: Path, port: int | None = None, *, browser: bool = True) -> int:
+def open_tour(folder: Path, port: int | None = None, *, browser: bool = True) -> None:
     """Open JupyterLab on the reader's copy of the tour, until it is stopped.
 
     Parameters
@@ -66,11 +65,6 @@ def open_tour(folder: Path, port: int | None = None, *, browser: bool = True) ->
     browser : bool
         Whether to open a browser. The address is printed either way.
 
-    Returns
-    -------
-    int
-        JupyterLab's exit status; 0 when stopped from the keyboard.
-
     Raises
     ------
     RuntimeError
@@ -78,32 +72,32 @@ def open_tour(folder: Path, port: int | None = None, *, browser: bool = True) ->
     OSError
         When the folder cannot be written.
     """
-    if importlib.util.find_spec("jupyterlab") is None:
-        raise RuntimeError('JupyterLab is not installed. Install it with: pip install "vitwidgets[lab]"')
+    try:
+        from jupyterlab import labapp
+    except ModuleNotFoundError:
+        message = 'JupyterLab is not installed. Install it with: pip install "vitwidgets[lab]"'
+        raise RuntimeError(message) from None
     notebook = copy_tour(folder)
     port = free_port() if port is None else checked_port(port)
     token = secrets.token_hex(16)
-    command = [
-        *(sys.executable, "-m", "jupyterlab", str(notebook.resolve())),
-        *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
-        *(f"--ServerApp.root_dir={notebook.resolve().parent}", "--Application.log_level=WARN"),
-        *([] if browser else ["--no-browser"]),
-        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-    ]
+    folder = notebook.resolve().parent
     print(
         f"The tour: {notebook}\n"
         f"Address:  http://127.0.0.1:{port}/lab/tree/{notebook.name}?token={token}\n"
         "Ctrl-C stops it.",
         flush=True,
     )
-    # The token goes by the environment: a command line can be read by everyone on the machine.
-    process = subprocess.Popen(command, env={**os.environ, "JUPYTER_TOKEN": token})
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait()
-        return 0
+    # By the environment, since everyone on the machine can read a command line.
+    os.environ["JUPYTER_TOKEN"] = token
+    labapp.main(
+        [
+            *(str(notebook.resolve()), f"--ServerApp.root_dir={folder}", "--Application.log_level=WARN"),
+            *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
+            "--ServerApp.answer_yes=True",
+            *([] if browser else ["--no-browser"]),
+            *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+        ]
+    )
 
 
 def tour() -> Path:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import pytest
 from browser.lab import Lab
 from browser.server import Server, serve
+from browser.workbench import OPEN, SETUP, Workbench
 from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -79,6 +80,24 @@ def lab(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Ite
     if request.node.stash.get(FAILED, False):
         lab.screenshot("failed-" + re.sub(r"\W+", "-", request.node.name))
     lab.close()
+
+
+@pytest.fixture(scope="session")
+def shared_bench(open_lab: OpenLab) -> Workbench:
+    """One explorer with all of its numbers, for every test that leaves page and kernel as they are."""
+    lab = open_lab(height=1500)
+    lab.new(SETUP, OPEN)
+    lab.run_all()
+    return Workbench(lab, lab.output(1).locator(".vw-root")).ready()
+
+
+@pytest.fixture
+def bench(shared_bench: Workbench, request: pytest.FixtureRequest) -> Iterator[Workbench]:
+    """The shared explorer, its cursor where it started; pictured if the test fails."""
+    shared_bench.reset()
+    yield shared_bench
+    if request.node.stash.get(FAILED, False):
+        shared_bench.lab.screenshot("failed-" + re.sub(r"\W+", "-", request.node.name))
 
 
 FAILED = pytest.StashKey[bool]()

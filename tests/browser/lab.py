@@ -114,12 +114,11 @@ class Lab:
         """Open a notebook, its path relative to the server's folder, and wait for its kernel."""
         self.path = path
         self.command("docmanager:open", path=path, factory="Notebook")
-        self.wait_for(
-            "() => {" + PANEL + f"return panel?.context.path === {json.dumps(path)} && panel.context.isReady && "
-            "panel.sessionContext.isReady && panel.sessionContext.session?.kernel?.status === 'idle' }",
-            f"the notebook {path} with an idle kernel",
-            timeout,
+        ready = (
+            f"return panel?.context.path === {json.dumps(path)} && panel.context.isReady && "
+            "panel.sessionContext.isReady && panel.sessionContext.session?.kernel?.status === 'idle'"
         )
+        self.wait_for("() => {" + PANEL + ready + "}", f"the notebook {path} with an idle kernel", timeout)
 
     def run_all(self, timeout: float = 180) -> None:
         """Run all cells and wait for the last; raises CellError where one raised or did not end."""
@@ -174,7 +173,7 @@ class Lab:
 
     # --------------------------------------------------------------- kernel
 
-    def value(self, expression: str) -> Any:  # noqa: ANN401
+    def value(self, expression: str) -> Any:
         """Return the value of a Python expression in the kernel, by way of JSON (arrays become lists).
 
         The answer comes after all that the page sent the kernel before: a click's effect can be read at once.
@@ -216,6 +215,7 @@ class Lab:
         self.command("apputils:change-theme", theme=name)
         quoted = json.dumps(name)
         self.wait_for(f"() => document.body.dataset.jpThemeName === {quoted}", f"the theme {name}", 20)
+        self._wait_until_uncovered()
         self.settle()
 
     def viewport(self, width: int, height: int = 900) -> None:
@@ -271,8 +271,13 @@ class Lab:
             "async () => { const app = window.jupyterapp; await app.restored; "
             "app.shell.collapseLeft(); app.shell.collapseRight() }"
         )
+        self._wait_until_uncovered()
 
-    def _evaluate(self, function: str, argument: object = None) -> Any:  # noqa: ANN401
+    def _wait_until_uncovered(self) -> None:
+        # A theme changed while the last splash still fades makes JupyterLab remove that splash twice.
+        self.wait_for("() => !document.getElementById('jupyterlab-splash')", "the splash to go", 30)
+
+    def _evaluate(self, function: str, argument: object = None) -> Any:
         return self.page.evaluate(function, argument)
 
     def _request(self, code: str, expressions: dict[str, str]) -> dict[str, Any]:
@@ -297,7 +302,7 @@ class Lab:
         """What the cells printed and the console said: the tail of each."""
         try:
             cells = self.cells() if self.path else []
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             return f"(no cells to be had: {error})"
         lines = []
         for index, cell in enumerate(cells):

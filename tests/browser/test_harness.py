@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from browser.lab import DARK, HIGH_CONTRAST, LIGHT, CellError, Lab
 from browser.server import Server
@@ -106,13 +108,11 @@ def test_failures_say_what_happened(lab: Lab, server: Server) -> None:
 
 def test_a_hanging_cell_ends_in_a_report(lab: Lab) -> None:
     lab.new("print('started', flush=True)\nimport time; time.sleep(600)")
-    with pytest.raises(AssertionError, match="(?s)waited 3 s.*started"):
+    with pytest.raises(AssertionError, match=r"(?s)waited 3 s.*started"):
         lab.run_all(timeout=3)
 
 
 def test_the_kernel_is_this_python_without_a_network(lab: Lab) -> None:
-    import sys
-
     lab.new()
     assert lab.value("__import__('sys').executable") == sys.executable
     with pytest.raises(CellError, match="no network in this test"):

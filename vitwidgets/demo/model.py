@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from timm.layers import build_sincos2d_pos_embed
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 
 from vitwidgets.demo.scenes import KINDS
@@ -14,7 +14,14 @@ WIDTH, DEPTH, HEADS = 128, 8, 4
 
 
 def build() -> VisionTransformer:
-    """The architecture with fresh weights: 8 blocks, width 128, 4 heads, 12 x 12 patches and a class token."""
+    """Build the architecture with fresh weights.
+
+    Returns
+    -------
+    timm.models.vision_transformer.VisionTransformer
+        8 blocks, width 128, 4 heads, 12 x 12 patches and a class token, with fixed sine-cosine
+        positions to start from and its preprocessing in ``pretrained_cfg``.
+    """
     model = VisionTransformer(
         img_size=SIDE,
         patch_size=PATCH,
@@ -27,7 +34,7 @@ def build() -> VisionTransformer:
         place = build_sincos2d_pos_embed([GRID, GRID], dim=WIDTH)
         assert model.pos_embed is not None
         model.pos_embed[0, 1:] = place * 0.3
-    model.pretrained_cfg = {
+    model.pretrained_cfg = {  # type: ignore[assignment]
         "input_size": (3, SIDE, SIDE),
         "mean": (0.5, 0.5, 0.5),
         "std": (0.5, 0.5, 0.5),

@@ -91,7 +91,7 @@ def scene(
     ValueError
         If `size` is below 16, `objects` below 1, or a radius outside ``(0, 0.5]``.
     """
-    low, high = (objects, objects) if isinstance(objects, int) else objects
+    low, high = objects if isinstance(objects, tuple) else (objects, objects)
     if size < 16:
         raise ValueError(f"size is {size}; a scene needs at least 16 pixels a side")
     if not 1 <= low <= high:
@@ -216,18 +216,21 @@ def _ink(rng: np.random.Generator, texture: str, x: Float, y: Float, edge: np.fl
 
     def wave(t: Float) -> Float:
         """Distance to the nearest change of a square wave, positive on its inked half."""
-        return period / 4 - np.abs(np.mod(t, period) - period / 2)
+        return np.asarray(period / 4 - np.abs(np.mod(t, period) - period / 2), dtype=np.float32)
 
+    ink: Float
     if texture == "striped":
-        return np.clip(0.5 + wave(u) / edge, 0, 1)
-    if texture == "dotted":
+        ink = 0.5 + wave(u) / edge
+    elif texture == "dotted":
         a, b = np.mod(u, period) - period / 2, np.mod(v, period) - period / 2
-        return np.clip(0.5 + (period * np.float32(0.3) - np.sqrt(a * a + b * b)) / edge, 0, 1)
-    if texture == "checked":
+        ink = 0.5 + (period * np.float32(0.3) - np.sqrt(a * a + b * b)) / edge
+    elif texture == "checked":
         a, b = np.clip(2 * wave(u) / edge, -1, 1), np.clip(2 * wave(v) / edge, -1, 1)
-        return 0.5 + a * b * np.float32(0.5)
-    grain = _grain(rng, u + np.float32(0.5), v + np.float32(0.5), round(1.1 / float(period)))
-    return np.clip(0.5 + grain * np.float32(1.1), 0, 1)
+        ink = 0.5 + a * b * np.float32(0.5)
+    else:
+        grain = _grain(rng, u + np.float32(0.5), v + np.float32(0.5), round(1.1 / float(period)))
+        ink = 0.5 + grain * np.float32(1.1)
+    return np.clip(ink, 0, 1)
 
 
 def _grain(rng: np.random.Generator, u: Float, v: Float, cells: int) -> Float:

@@ -25,6 +25,7 @@ from vitwidgets.demo.model import GRID, PATCH, SIDE, build
 from vitwidgets.demo.scenes import KINDS, Scene, scene
 
 HELD_OUT = 1_000_000  # first seed of the scenes that training never draws
+CHECKED = 400  # how many of them are looked at while training
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Stage:
 STAGES = (
     Stage(steps=2_500, pool=40_000, objects=(1, 1), radius=(0.15, 0.24), window=6),
     Stage(steps=300, pool=20_000, objects=(1, 1), radius=(0.15, 0.24), window=GRID),
-    Stage(steps=4_200, pool=40_000, objects=(1, 4), radius=(0.13, 0.24), window=GRID),
+    Stage(steps=1_900, pool=20_000, objects=(1, 4), radius=(0.13, 0.24), window=GRID),
 )
 BATCH = 64
 PEAK_RATE = 1e-3
@@ -51,8 +52,8 @@ WARM_UP = 300
 def targets(kinds: tuple[str, ...]) -> NDArray[np.float32]:
     """Equal probability for every kind in the scene, shape ``(len(KINDS),)``."""
     out = np.zeros(len(KINDS), dtype=np.float32)
-    out[[KINDS.index(k) for k in set(kinds)]] = 1
-    return out / out.sum()
+    out[[KINDS.index(k) for k in set(kinds)]] = 1 / len(set(kinds))
+    return out
 
 
 class Pool:
@@ -90,6 +91,8 @@ def _bounds(drawn: Scene) -> NDArray[np.int16]:
 
 def forward_window(model: VisionTransformer, pictures: Tensor, corner: tuple[int, int]) -> Tensor:
     """Logits of pictures that fill a window of the patch grid whose top left patch is `corner`."""
+    assert model.pos_embed is not None
+    assert model.cls_token is not None
     x = model.patch_embed.proj(pictures)
     rows, columns = x.shape[-2:]
     grid = model.pos_embed[:, 1:].reshape(1, GRID, GRID, -1)
@@ -126,12 +129,13 @@ def rate(step: int) -> float:
 
 
 def train(out: Path, *, seed: int = 0, every: int = 250) -> None:
-    """Train from the beginning, or from ``out`` + ``.checkpoint`` if that is there.
+    """Train from the beginning, or from the checkpoint beside `out` if that is there.
 
     Parameters
     ----------
     out : Path
-        The safetensors file to write, float16, when training is done.
+        The safetensors file to write, float16, when training is done; the checkpoint has its
+        name with the suffix ``.checkpoint``.
     seed : int
         Seed of the weights and of the order of the scenes.
     every : int
@@ -162,7 +166,7 @@ def train(out: Path, *, seed: int = 0, every: int = 250) -> None:
             continue
         pool = Pool(number * 100_000, stage)
         held_out = [
-            scene(HELD_OUT + i, size=SIDE, objects=stage.objects, radius=stage.radius) for i in range(400)
+            scene(HELD_OUT + i, size=SIDE, objects=stage.objects, radius=stage.radius) for i in range(CHECKED)
         ]
         began, losses = time.monotonic(), []
         while step < end:
@@ -180,10 +184,9 @@ def train(out: Path, *, seed: int = 0, every: int = 250) -> None:
             step += 1
             losses.append(loss.item())
             if step % every == 0 or step == end:
-                torch.save(
-                    {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step},
-                    checkpoint,
-                )
+                state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+                torch.save(state, out.with_suffix(".partial"))
+                out.with_suffix(".partial").replace(checkpoint)  # never half a checkpoint
                 speed = len(losses) * BATCH / (time.monotonic() - began)
                 print(
                     f"stage {number} step {step} loss {np.mean(losses):.3f} "

@@ -5,7 +5,7 @@ import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { watchWidth } from "../ui/width.ts";
 import type { Context } from "./context.ts";
-import { note } from "./parts.ts";
+import { note, watchTheme } from "./parts.ts";
 
 const GAP = 4;
 const LABEL = 18;
@@ -37,7 +37,9 @@ export function layerStrip(context: Context): HTMLElement {
 
   const to = (layer: number) => cursor.move({ layer: Math.max(0, Math.min(last, layer)) });
 
+  const theme = watchTheme(until);
   perFrame(until, () => {
+    theme.value;
     if (width.value === 0) return;
     const cell = Math.min(100, (width.value - GAP * last) / (last + 1));
     const height = (cell * facts.rows) / facts.cols;

@@ -12,15 +12,17 @@ export interface Look {
   change(to: Partial<Pick<PanelState, "opacity" | "smooth">>): void;
 }
 
-export function openLook(model: AnyModel<PanelState>): Look {
+export function openLook(model: AnyModel<PanelState>, until: AbortSignal): Look {
   const opacity = signal(model.get("opacity"));
   const smooth = signal(model.get("smooth"));
-  model.on("change:opacity", () => {
+  const follow = () => {
     opacity.value = model.get("opacity");
-  });
-  model.on("change:smooth", () => {
     smooth.value = model.get("smooth");
-  });
+  };
+  for (const event of ["change:opacity", "change:smooth"]) {
+    model.on(event, follow);
+    until.addEventListener("abort", () => model.off(event, follow));
+  }
   return {
     opacity,
     smooth,

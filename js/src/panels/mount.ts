@@ -9,13 +9,16 @@ import { type Look, openLook } from "./look.ts";
 export function mount(panel: (context: Context, look: Look) => HTMLElement): AnyWidget<PanelState> {
   return {
     async render(props: RenderProps<PanelState>) {
-      // JupyterLab would otherwise take single keys as its own commands.
-      const root = h("div", "vw-root", { "data-lm-suppress-shortcuts": "true" });
+      const root = h("div", "vw-root");
+      // JupyterLab would otherwise take single keys as its own commands; it looks at what has the focus alone.
+      root.addEventListener("focusin", ({ target }) => {
+        (target as Element).setAttribute("data-lm-suppress-shortcuts", "true");
+      });
       props.el.append(root);
       try {
         const context = await openContext(props);
         if (props.signal.aborted) return;
-        root.append(panel(context, openLook(props.model)));
+        root.append(panel(context, openLook(props.model, props.signal)));
       } catch (error) {
         root.append(h("p", "vw-error", {}, `vitwidgets could not open this panel: ${error}`));
       }

@@ -22,13 +22,17 @@ export function neuronPicker({ facts, cursor, until }: Context): HTMLElement {
     min: 0,
     step: 1,
     "aria-label": "neuron number",
-    change: () => {
-      const neuron = Number(box.value);
-      const valid = box.value !== "" && Number.isInteger(neuron) && neuron >= 0 && neuron <= Number(box.max);
-      if (valid) cursor.move({ neuron, overlay: "neuron" });
-      else box.value = String(cursor.neuron.value);
+    change: () => jump(),
+    keydown: (event) => {
+      if ((event as KeyboardEvent).key === "Enter") jump(); // not every browser calls that a change
     },
   });
+  const jump = () => {
+    const neuron = Number(box.value);
+    const valid = box.value !== "" && Number.isInteger(neuron) && neuron >= 0 && neuron <= Number(box.max);
+    if (valid) cursor.move({ neuron, overlay: "neuron" });
+    else box.value = String(cursor.neuron.value);
+  };
   perFrame(until, () => {
     const mlp = cursor.neuron_space.value === "mlp";
     space.show(cursor.neuron_space.value);

@@ -94,7 +94,10 @@ export function patchView(context: Context, look: Look): HTMLElement {
     if (patch === null || layout === null || dragged.value) return tip.hide();
     const outcome = context.field();
     tip.show(patch, outcome, layout, canvas.offsetLeft);
-    live.say(`${context.source.tokenName(facts.prefix.length + patch)} ${reading(outcome, patch, context)}`);
+    if (focused.value !== null)
+      live.say(
+        `${context.source.tokenName(facts.prefix.length + patch)} ${reading(outcome, patch, context)}`,
+      );
   });
 
   handlePointer(context, canvas, () => layout, pointed, dragged, focused);
