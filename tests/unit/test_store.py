@@ -1,0 +1,273 @@
+"""The store: facts, picture and packets of a trace, shared by its panels and freed with them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ipywidgets.widgets.widget import _instances
+from PIL import Image
+from small_traces import NAMES, broken_trace, photo, small_model, small_trace, trace_of
+
+from vitwidgets.trace import Trace
+from vitwidgets.widgets.codec import decode
+from vitwidgets.widgets.store import TraceStore, needed_first, packet, packet_names
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return small_trace()
+
+
+@pytest.fixture(autouse=True)
+def close_widgets() -> Iterator[None]:
+    before = set(_instances)
+    yield
+    for name in set(_instances) - before:
+        if name in _instances:
+            _instances[name].close()
+
+
+def expected(trace: Trace, name: str) -> np.ndarray:
+    """The array of a packet, by the definitions in the trace's own documentation."""
+    field, _, number = name.rpartition("_")
+    layer = int(number)
+    if field == "tokens":
+        return trace.tokens[layer]
+    if field == "rollout":
+        product = np.eye(trace.patch_grid.tokens)
+        for block in range(1, layer + 1):
+            mixed = trace.attention(block).mean(axis=0).astype(float) + np.eye(len(product))
+            product = mixed / mixed.sum(axis=1, keepdims=True) @ product
+        return product
+    return {"q": trace.queries, "k": trace.keys, "lse": trace.log_normalizer, "mlp": trace.mlp}[field](layer)
+
+
+def filled(store: TraceStore) -> set[str]:
+    return {name for name in store.facts["packets"] if getattr(store, name)}
+
+
+# ------------------------------------------------------------------ packets
+
+
+def test_every_field_has_a_packet_for_every_layer_that_has_it(trace: Trace) -> None:
+    assert list(packet_names(trace)) == [
+        "tokens_0", "tokens_1", "tokens_2", "tokens_3",
+        *(f"{field}_{layer}" for field in ("q", "k", "lse", "rollout", "mlp") for layer in (1, 2, 3)),
+    ]  # fmt: skip
+
+
+def test_decoded_packets_are_the_arrays_of_the_trace(trace: Trace) -> None:
+    for name in packet_names(trace):
+        wanted = expected(trace, name)
+        found = decode(packet(trace, name))
+        assert found.shape == wanted.shape, name
+        # float16 keeps 11 bits; what is smaller than 2^-14 keeps fewer
+        np.testing.assert_allclose(found, wanted, rtol=2**-11, atol=2**-25, err_msg=name)
+
+
+def test_attention_from_packets_is_that_of_the_trace(trace: Trace) -> None:
+    for layer in (1, 2, 3):
+        q, k, lse = (decode(packet(trace, f"{field}_{layer}")).astype(float) for field in ("q", "k", "lse"))
+        attention = np.exp(q @ k.transpose(0, 2, 1) - lse[:, :, None])
+        np.testing.assert_allclose(attention, trace.attention(layer), atol=1e-3)
+        np.testing.assert_allclose(attention.sum(axis=-1), 1, atol=5e-3)
+
+
+def test_packets_keep_nan_and_infinity() -> None:
+    trace = broken_trace()
+    first, second = (decode(packet(trace, f"tokens_{layer}")) for layer in (1, 2))
+    assert np.isposinf(first[:, 5]).all()
+    assert np.isfinite(np.delete(first, 5, axis=1)).all()
+    assert np.isnan(second[:, 3]).all()
+
+
+@pytest.mark.parametrize("overlay", ["similarity", "attention_from", "attention_to", "rollout", "neuron", "none"])
+@pytest.mark.parametrize("layer", [0, 2])
+def test_first_packets_exist(trace: Trace, overlay: str, layer: int) -> None:
+    names = needed_first(overlay, layer)
+    assert names[0] == f"tokens_{layer}"
+    assert set(names) <= set(packet_names(trace))
+
+
+def test_first_packets_come_with_the_store(trace: Trace) -> None:
+    store = TraceStore(trace, first=["tokens_2", "q_1"])
+    assert filled(store) == {"tokens_2", "q_1"}
+    state = store.get_state()
+    assert bytes(state["tokens_2"]) == packet(trace, "tokens_2")
+    assert bytes(state["tokens_1"]) == b""
+
+
+# ------------------------------------------------------------------ questions
+
+
+def test_the_answer_is_exactly_the_missing_packets(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TraceStore(trace, first=["tokens_2"])
+    sent: list[set[str]] = []
+    monkeypatch.setattr(
+        store.comm, "send", lambda data, buffers=None, **_: sent.append({p[0] for p in data["buffer_paths"]})
+    )
+    store.set_state({"wanted": ["tokens_2", "mlp_1", "tokens_9", "__class__", "facts", "picture", "mlp_1", ""]})
+    assert filled(store) == {"tokens_2", "mlp_1"}
+    assert [names for names in sent if names] == [{"mlp_1"}]  # one message, nothing twice
+    store.set_state({"wanted": ["q_1", "k_1", "lse_1"]})
+    assert filled(store) == {"tokens_2", "mlp_1", "q_1", "k_1", "lse_1"}
+    assert [names for names in sent if names][1:] == [{"q_1", "k_1", "lse_1"}]
+    for name in filled(store):
+        assert bytes(getattr(store, name)) == packet(trace, name)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"wanted": {"tokens_1": 1}}, {"wanted": [1]}, {"wanted": [["tokens_1"]]},
+        {"wanted": None}, {"wanted": 3}, {"wanted": [None, "tokens_1"]}, {"facts": {}}, {"facts": {"packets": []}},
+        {"picture": b"x"}, {"picture": "x"}, {"tokens_1": b"VWP1"}, {"tokens_1": memoryview(b"abc")},
+        {"_esm": ""}, {"keys": []}, {"trace": 1}, [], None, "wanted", 5,
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_malformed_message_changes_nothing(trace: Trace, message: Any) -> None:
+    store = TraceStore(trace, first=["tokens_0"])
+    before = {name: getattr(store, name) for name in ("facts", "picture", "wanted", "_esm", "tokens_0")}
+    store.set_state(message)
+    assert {name: getattr(store, name) for name in before} == before
+    assert filled(store) == {"tokens_0"}
+    store.set_state({"wanted": ["tokens_1"]})
+    assert filled(store) == {"tokens_0", "tokens_1"}
+
+
+def test_what_is_refused_is_sent_back(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TraceStore(trace)
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(store.comm, "send", lambda data, **_: sent.append(data["state"]))
+    store.set_state({"facts": {"rows": 10**9}, "wanted": ["tokens_1"]})
+    assert sent[-1]["facts"]["rows"] == 3
+    assert "tokens_1" in filled(store)
+
+
+# ------------------------------------------------------------------ facts
+
+
+def test_facts(trace: Trace) -> None:
+    facts = TraceStore(trace).facts
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert {name: facts[name] for name in ("rows", "cols", "prefix", "layers", "width", "heads")} == {
+        "rows": 3, "cols": 5, "prefix": ["cls", "reg1"], "layers": 3, "width": 32, "heads": 2,
+    }  # fmt: skip
+    assert (facts["head_dim"], facts["hidden"], facts["model"]) == (16, 128, "VisionTransformer")
+    assert (facts["original"], facts["input"]) == ([64, 40], [48, 80])
+    assert facts["box"] == pytest.approx(trace.frame.box)
+    assert facts["notes"] == []
+    assert facts["no_top"] is None
+    logits = trace.logits.astype(float)
+    order = np.argsort(-logits)[:5]
+    shares = np.exp(logits) / np.exp(logits).sum()
+    assert [label for label, _ in facts["top"]] == [NAMES[i] for i in order]
+    assert [p for _, p in facts["top"]] == pytest.approx(shares[order].tolist(), rel=1e-5)
+
+
+def test_facts_of_a_broken_trace() -> None:
+    trace = broken_trace()
+    facts = TraceStore(trace).facts
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert [p for _, p in facts["top"]] == [None] * 5
+    assert facts["notes"] == trace.notes
+    assert "NaN" in facts["notes"][0]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_facts_of_one_logit_that_is_not_finite(value: float) -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.head.bias[2] = value
+    facts = TraceStore(trace_of(model)).facts
+    json.dumps(facts, allow_nan=False)
+    assert all(p is None or 0 <= p <= 1 for _, p in facts["top"])
+
+
+def test_facts_without_a_classifier() -> None:
+    facts = TraceStore(trace_of(small_model(classes=0))).facts
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert facts["top"] == []
+    assert "no classifier" in facts["no_top"]
+
+
+def test_fewer_classes_than_five() -> None:
+    assert len(TraceStore(trace_of(small_model(classes=2))).facts["top"]) == 2
+
+
+# ------------------------------------------------------------------ picture
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((64, 40), (64, 40)), ((2048, 512), (1024, 256)), ((3000, 2), (1024, 1)), ((1, 1), (1, 1))]
+)
+def test_the_picture_is_a_file_of_the_original(size: tuple[int, int], shown: tuple[int, int]) -> None:
+    store = TraceStore(trace_of(small_model(), photo(*size)))
+    picture = Image.open(BytesIO(store.picture))
+    assert picture.size == shown
+    assert store.facts["original"] == list(size)  # the frame stays in pixels of the original
+
+
+def test_a_small_drawing_arrives_exactly() -> None:
+    flat = np.zeros((40, 64, 3), dtype=np.uint8)
+    flat[10:20, 30:50] = (200, 30, 90)
+    store = TraceStore(trace_of(small_model(), flat))
+    np.testing.assert_array_equal(np.asarray(Image.open(BytesIO(store.picture)).convert("RGB")), flat)
+
+
+# ------------------------------------------------------------------ sharing and closing
+
+
+def test_one_store_per_trace(trace: Trace) -> None:
+    store = TraceStore.of(trace, first=["tokens_1"])
+    assert TraceStore.of(trace, first=["tokens_2"]) is store
+    assert filled(store) == {"tokens_1"}
+    assert TraceStore.of(small_trace()) is not store
+
+
+def test_the_last_user_closes_the_store(trace: Trace) -> None:
+    store, users = TraceStore.of(trace), [object(), object()]
+    for user in users:
+        store.hold(user)
+    store.release(users[0])
+    assert store.comm is not None
+    store.release(users[0])  # again: nothing happens
+    assert store.comm is not None
+    store.release(users[1])
+    assert store.comm is None
+    assert TraceStore.of(trace) is not store
+
+
+def test_closing_an_old_store_leaves_the_new_one(trace: Trace) -> None:
+    old = TraceStore.of(trace)
+    old.close()
+    new = TraceStore.of(trace)
+    old.close()
+    assert TraceStore.of(trace) is new
+
+
+def test_a_closed_store_frees_the_trace_and_its_bytes() -> None:
+    trace = small_trace()
+    store = TraceStore.of(trace, first=["tokens_1"])
+    gone = weakref.ref(trace), weakref.ref(store)
+    store.close()
+    del trace, store
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
+
+
+def test_unknown_first_packet_leaves_no_widget_behind(trace: Trace) -> None:
+    before = set(_instances)
+    with pytest.raises(KeyError):
+        TraceStore.of(trace, first=["lens_3"])
+    gc.collect()
+    assert set(_instances) == before

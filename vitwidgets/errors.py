@@ -1,0 +1,15 @@
+"""What can go wrong with the things a user hands over."""
+
+from __future__ import annotations
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read, or is not one picture."""
+
+
+class ModelError(ValueError):
+    """A model that is unknown, or is not built like a vision transformer."""
+
+
+class WeightsError(ModelError):
+    """Weights that cannot be had, cannot be read or do not fit their model."""

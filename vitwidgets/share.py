@@ -1,0 +1,459 @@
+"""Still pictures: what a panel shows, drawn without a browser, for pages where no widget runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from vitwidgets.analysis.neurons import contrast
+from vitwidgets.analysis.overlay import Field, Missing, Overlay, Spec, overlay_field
+from vitwidgets.colormap import DIVERGING, SEQUENTIAL, colorize
+from vitwidgets.lettering import figure, fitted, font, legible, length
+
+if TYPE_CHECKING:
+    from vitwidgets.trace import Trace
+
+INK, FAINT, LINE, EMPTY, ACCENT, SELECT = "#1f2328", "#5f6670", "#d8dce0", "#eceef0", "#1971c2", "#d6246e"
+TITLE, TEXT, SMALL = 19, 18, 16  # sizes of letters in pixels
+GAP = 16
+NARROW = 700  # below this width the regions stand one under another
+SHOWN_NEURONS = 12
+
+
+@dataclass(frozen=True)
+class View:
+    """What a still picture shows of a trace.
+
+    Attributes
+    ----------
+    trace : Trace
+        Whose activations.
+    spec : Spec
+        Overlay, layer, token, head and neuron.
+    patches : tuple of int
+        The selected patches.
+    opacity : float
+        Of the overlay, 0..1.
+    smooth : bool
+        Blend between patches.
+    """
+
+    trace: Trace
+    spec: Spec
+    patches: tuple[int, ...] = ()
+    opacity: float = 0.65
+    smooth: bool = False
+
+    def field(self, **change: object) -> Field | Missing:
+        """The overlay, with some of its specification changed."""
+        return overlay_field(replace(self.spec, **change), self.trace)  # type: ignore[arg-type]
+
+
+def still(view: View, regions: Sequence[str], *, width: int = 1200) -> Image.Image:
+    """Draw some regions of a view.
+
+    Parameters
+    ----------
+    view : View
+        What to show.
+    regions : sequence of str
+        Any of ``"image"``, ``"layers"``, ``"heads"``, ``"neurons"``, ``"predictions"``. Several
+        stand in two columns, where the picture is wide enough, with the layers below.
+    width : int
+        Width of the picture in pixels, at least 300.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, on white.
+
+    Raises
+    ------
+    ValueError
+        If `width` is under 300 or a region is unknown.
+    """
+    if width < 300:
+        raise ValueError(f"width is {width}; a still picture needs at least 300 pixels")
+    unknown = set(regions) - set(_BLOCKS)
+    if unknown:
+        raise ValueError(f"unknown region {sorted(unknown)[0]!r}; there are {', '.join(_BLOCKS)}")
+    inner = width - 2 * GAP
+    if len(regions) == 1:
+        return _page(_BLOCKS[regions[0]](view, inner))
+    if width < NARROW:
+        body = _column(view, [name for name in _BLOCKS if name in regions], inner)
+    else:
+        left = (inner - 2 * GAP) * 11 // 21
+        body = _stack(
+            [
+                _row(
+                    [
+                        _column(view, [name for name in ("image", "predictions") if name in regions], left),
+                        _column(
+                            view,
+                            [name for name in ("heads", "neurons") if name in regions],
+                            inner - 2 * GAP - left,
+                        ),
+                    ]
+                ),
+                _column(view, [name for name in ("layers",) if name in regions], inner),
+            ],
+            inner,
+        )
+    return _page(_stack([_masthead(view.trace, inner), body], inner))
+
+
+# -------------------------------------------------------------------- laying out
+
+
+def _page(content: Image.Image) -> Image.Image:
+    page = Image.new("RGB", (content.width + 2 * GAP, content.height + 2 * GAP), "white")
+    page.paste(content, (GAP, GAP))
+    return page
+
+
+def _column(view: View, regions: Sequence[str], width: int) -> Image.Image:
+    return _stack([_BLOCKS[name](view, width) for name in regions], width)
+
+
+def _stack(parts: Sequence[Image.Image], width: int, gap: int = 2 * GAP) -> Image.Image:
+    """Parts one under another."""
+    height = sum(part.height for part in parts) + gap * (len(parts) - 1)
+    out, y = Image.new("RGB", (width, max(height, 1)), "white"), 0
+    for part in parts:
+        out.paste(part, (0, y))
+        y += part.height + gap
+    return out
+
+
+def _row(parts: Sequence[Image.Image]) -> Image.Image:
+    """Parts side by side."""
+    width = sum(part.width for part in parts) + 2 * GAP * (len(parts) - 1)
+    out, x = Image.new("RGB", (width, max(part.height for part in parts)), "white"), 0
+    for part in parts:
+        out.paste(part, (x, 0))
+        x += part.width + 2 * GAP
+    return out
+
+
+def _canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    out = Image.new("RGB", (width, max(height, 1)), "white")
+    return out, ImageDraw.Draw(out)
+
+
+def _heading(width: int, title: str, about: str) -> Image.Image:
+    out, draw = _canvas(width, 30)
+    draw.text((0, 0), title, INK, font(TITLE))
+    start = length(title, TITLE) + 14
+    draw.text((start, 2), fitted(about, SMALL, width - start), FAINT, font(SMALL))
+    return out
+
+
+def _masthead(trace: Trace, width: int) -> Image.Image:
+    rows, cols = trace.grid
+    prefix = f" + {', '.join(trace.prefix)}" if trace.prefix else ""
+    name = fitted(trace.model_name, 21, width)
+    facts = legible(
+        f"{rows} x {cols} patches{prefix} · {trace.layers} layers · width {trace.width} · {trace.heads} heads"
+    )
+    start = length(name, 21) + 20
+    beside = start + length(facts, TEXT) <= width
+    lines = [*([] if beside else [facts]), *trace.notes]
+    out, draw = _canvas(width, 33 + 26 * len(lines))
+    draw.text((0, 0), name, INK, font(21))
+    if beside:
+        draw.text((start, 3), facts, FAINT, font(TEXT))
+    for index, line in enumerate(lines):
+        draw.text((0, 30 + 26 * index), fitted(line, TEXT, width), FAINT, font(TEXT))
+    draw.line((0, out.height - 1, width, out.height - 1), LINE)
+    return out
+
+
+# -------------------------------------------------------------------- maps
+
+
+def _heat(view: View, field: Field) -> Image.Image:
+    """One pixel per patch."""
+    rows, cols = view.trace.grid
+    values = field.values[len(view.trace.prefix) :].reshape(rows, cols)
+    return Image.fromarray(colorize(values, field.low, field.high, field.diverging))
+
+
+def _small(view: View, outcome: Field | Missing, side: int, chosen: bool) -> Image.Image:
+    """One map without a photo, `side` pixels on its longer side; framed where it is the chosen one."""
+    rows, cols = view.trace.grid
+    size = (max(1, round(side * min(1, cols / rows))), max(1, round(side * min(1, rows / cols))))
+    ring = max(1, min(4, min(size) // 20)) if chosen and min(size) >= 8 else 0
+    edge = ring + ring // 2  # the frame stands a little off the map
+    out = Image.new("RGB", size, ACCENT)
+    out.paste("white", (ring, ring, size[0] - ring, size[1] - ring))
+    inner = (max(1, size[0] - 2 * edge), max(1, size[1] - 2 * edge))
+    if isinstance(outcome, Missing):
+        out.paste(EMPTY, (edge, edge, edge + inner[0], edge + inner[1]))
+    else:
+        out.paste(_heat(view, outcome).resize(inner, Image.Resampling.NEAREST), (edge, edge))
+    return out
+
+
+# -------------------------------------------------------------------- regions
+
+
+def _image(view: View, width: int) -> Image.Image:
+    outcome = view.field()
+    parts = [_stage(view, outcome, width)]
+    if view.spec.overlay != "none":
+        parts.append(_legend(view, outcome, width))
+    if view.trace.prefix or view.patches:
+        parts.append(_chips(view, outcome, width))
+    return _stack(parts, width, GAP)
+
+
+def _stage(view: View, outcome: Field | Missing, width: int) -> Image.Image:
+    """The photo, what the model saw of it under the overlay, and the marks."""
+    trace, frame = view.trace, view.trace.frame
+    left, top, right, bottom = frame.box
+    x0, y0 = min(0.0, left), min(0.0, top)
+    across, down = max(frame.original[0], right) - x0, max(frame.original[1], bottom) - y0
+    scale = min(width / across, 1.1 * width / down)
+    out = Image.new("RGB", (max(1, round(across * scale)), max(1, round(down * scale))), "white")
+    size = (max(1, round(frame.original[0] * scale)), max(1, round(frame.original[1] * scale)))
+    photo = trace.image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    out.paste(photo, (round(-x0 * scale), round(-y0 * scale)))
+
+    rows, cols = trace.grid
+    xs = np.rint((np.linspace(left, right, cols + 1) - x0) * scale).astype(int).tolist()
+    ys = np.rint((np.linspace(top, bottom, rows + 1) - y0) * scale).astype(int).tolist()
+    seen = out.crop((xs[0], ys[0], max(xs[-1], xs[0] + 1), max(ys[-1], ys[0] + 1)))
+    if isinstance(outcome, Field):
+        how = Image.Resampling.BICUBIC if view.smooth else Image.Resampling.NEAREST
+        seen = Image.blend(seen, _heat(view, outcome).resize(seen.size, how), view.opacity)
+    out = Image.blend(out, Image.new("RGB", out.size, "white"), 0.6)
+    out.paste(seen, (xs[0], ys[0]))
+
+    _grid(out, xs, ys)
+    _select(out, view.patches, xs, ys)
+    patch = -1 if view.spec.token is None else view.spec.token - len(trace.prefix)
+    if patch >= 0:
+        row, col = divmod(patch, cols)
+        _pin(out, (xs[col], ys[row], xs[col + 1], ys[row + 1]))
+    return out
+
+
+def _grid(out: Image.Image, xs: Sequence[int], ys: Sequence[int]) -> None:
+    """Faint lines between patches."""
+    if xs[1] - xs[0] < 14:
+        return  # lines closer than that would hide the picture
+    veil = Image.new("L", out.size, 0)
+    draw = ImageDraw.Draw(veil)
+    for x in xs:
+        draw.line((x, ys[0], x, ys[-1]), 56)
+    for y in ys:
+        draw.line((xs[0], y, xs[-1], y), 56)
+    out.paste("white", (0, 0), veil)
+
+
+def _pin(out: Image.Image, box: tuple[int, int, int, int]) -> None:
+    """A white frame in a dark one, which reads on every colour of both maps."""
+    draw = ImageDraw.Draw(out)
+    line = 3 if box[2] - box[0] >= 16 else 1
+    for colour, off in (("#111111", 1), ("white", 0), ("#111111", -1)):
+        far = max(off * line + line // 2, -(box[2] - box[0]) // 2, -(box[3] - box[1]) // 2)
+        frame = (box[0] - far, box[1] - far, box[2] + far, box[3] + far)
+        draw.rectangle(frame, outline=colour, width=line)
+
+
+def _select(out: Image.Image, patches: Sequence[int], xs: Sequence[int], ys: Sequence[int]) -> None:
+    """The outline of all selected patches together."""
+    draw = ImageDraw.Draw(out)
+    for colour, half in (("white", 3), (SELECT, 1)):
+        reach = half if xs[1] - xs[0] >= 16 else half // 2
+        for x1, y1, x2, y2 in _border(patches, xs, ys):
+            draw.rectangle((x1 - reach, y1 - reach, x2 + reach, y2 + reach), colour)
+
+
+def _border(patches: Sequence[int], xs: Sequence[int], ys: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """The lines between patches that are selected and their neighbours that are not."""
+    cols, inside = len(xs) - 1, {divmod(patch, len(xs) - 1) for patch in patches}
+    lines = []
+    for patch in patches:
+        row, col = divmod(patch, cols)
+        x1, y1, x2, y2 = xs[col], ys[row], xs[col + 1], ys[row + 1]
+        sides = {
+            (row - 1, col): (x1, y1, x2, y1),
+            (row + 1, col): (x1, y2, x2, y2),
+            (row, col - 1): (x1, y1, x1, y2),
+            (row, col + 1): (x2, y1, x2, y2),
+        }
+        lines += [line for neighbour, line in sides.items() if neighbour not in inside]
+    return lines
+
+
+def _legend(view: View, outcome: Field | Missing, width: int) -> Image.Image:
+    """What the colours mean, or why there are none."""
+    if isinstance(outcome, Missing):
+        out, draw = _canvas(width, 26)
+        draw.text((0, 0), fitted(outcome.reason, TITLE, width), FAINT, font(TITLE))
+        return out
+    out, draw = _canvas(width, 58)
+    draw.text((0, 0), fitted(f"{outcome.title} · layer {view.spec.layer}", TITLE, width), INK, font(TITLE))
+    table = DIVERGING if outcome.diverging else SEQUENTIAL
+    low, high = figure(outcome.low), figure(outcome.high)
+    start = round(length(low, TEXT)) + 10
+    ramp = Image.fromarray(table[None]).resize((min(280, width // 3), 18))
+    draw.text((0, 32), low, INK, font(TEXT))
+    out.paste(ramp, (start, 34))
+    end = start + ramp.width + 10
+    draw.text((end, 32), high, INK, font(TEXT))
+    draw.text((end + length(high, TEXT) + 12, 32), outcome.unit, FAINT, font(TEXT))
+    return out
+
+
+def _chips(view: View, outcome: Field | Missing, width: int) -> Image.Image:
+    """The tokens that have no place in the image, with their values, and how many patches are selected."""
+    chips: list[tuple[str, str, str, str]] = []  # (filling, name, value, frame)
+    for index, name in enumerate(view.trace.prefix):
+        frame = ACCENT if index == view.spec.token else LINE
+        if isinstance(outcome, Missing):
+            chips.append((EMPTY, name, "", frame))
+            continue
+        number = float(outcome.values[index])
+        red, green, blue = colorize(number, outcome.low, outcome.high, outcome.diverging).tolist()
+        chips.append((f"rgb({red},{green},{blue})", name, figure(number), frame))
+    if view.patches:
+        count = len(view.patches)
+        chips.append(("white", f"{count} {'patch' if count == 1 else 'patches'} selected", "", SELECT))
+
+    out, draw = _canvas(width, 34 * len(chips))
+    x, y = 0, 0
+    for filling, name, value, frame in chips:
+        label = fitted(name, SMALL, width - 140)
+        middle = length(label, SMALL)
+        wide = round(38 + middle + (length(value, SMALL) + 10 if value else 0))
+        if x and x + wide > width:
+            x, y = 0, y + 36
+        draw.rounded_rectangle((x, y, x + wide, y + 27), 6, outline=frame, width=2 if frame == LINE else 3)
+        draw.rectangle((x + 9, y + 8, x + 20, y + 19), filling, frame if filling == "white" else None)
+        draw.text((x + 27, y + 4), label, INK, font(SMALL))
+        draw.text((x + 37 + middle, y + 4), value, FAINT, font(SMALL))
+        x += wide + 10
+    return out.crop((0, 0, width, y + 29))
+
+
+def _layers(view: View, width: int) -> Image.Image:
+    """The present overlay at every layer."""
+    last = view.trace.layers
+    pitch = min(156.0, (width + 6) / (last + 1))
+    cell = max(1, int(pitch - min(6, pitch / 8)))
+    chosen = view.spec.layer
+    maps = [_small(view, view.field(layer=layer), cell, layer == chosen) for layer in range(last + 1)]
+    out, draw = _canvas(width, maps[0].height + 26)
+    every = -(-26 // int(max(1, pitch)))  # so that the numbers do not touch
+    for layer, picture in enumerate(maps):
+        x = round(layer * pitch)
+        out.paste(picture, (x, 0))
+        if layer % every == 0:
+            colour = ACCENT if layer == chosen else FAINT
+            draw.text((x + picture.width / 2, picture.height + 6), str(layer), colour, font(SMALL), "ma")
+    return _stack([_heading(width, "Layers", f"{chosen} of {last}"), out], width, 0)
+
+
+def _gallery(
+    width: int,
+    title: str,
+    about: str,
+    cells: Sequence[tuple[Callable[[int], Image.Image], str, str, bool]] = (),
+) -> Image.Image:
+    """Small maps with captions, in rows: (map of a given side, label, note, chosen)."""
+    heading = _heading(width, title, about)
+    if not cells:
+        return heading
+    columns = max(1, (width + GAP) // (118 + GAP))
+    side = (width - GAP * (columns - 1)) // columns
+    pictures = [draw_map(side) for draw_map, *_ in cells]
+    tall = pictures[0].height + 34
+    grid, draw = _canvas(width, tall * -(-len(cells) // columns) - 8)
+    for index, (picture, (_, label, note, chosen)) in enumerate(zip(pictures, cells, strict=True)):
+        x, y = index % columns * (side + GAP), index // columns * tall
+        grid.paste(picture, (x, y))
+        y += picture.height + 5
+        draw.text((x, y), label, ACCENT if chosen else INK, font(SMALL))
+        draw.text((x + side, y), note, FAINT, font(SMALL), anchor="ra")
+    return _stack([heading, grid], width, 0)
+
+
+def _heads(view: View, width: int) -> Image.Image:
+    """The attention of the pinned token at this layer, head by head."""
+    overlay: Overlay = "attention_to" if view.spec.overlay == "attention_to" else "attention_from"
+    cells, about = [], ""
+    for head in (None, *range(view.trace.heads)):
+        outcome = view.field(overlay=overlay, head=head)
+        if isinstance(outcome, Missing):
+            return _gallery(width, "Heads", outcome.reason)
+        about = outcome.title.split(" · ")[0] + ", greatest value"
+        chosen = view.spec.overlay == overlay and view.spec.head == head
+        label = "mean" if head is None else str(head)
+        cells.append((_drawer(view, outcome, chosen), label, figure(outcome.high), chosen))
+    return _gallery(width, "Heads", about, cells)
+
+
+def _neurons(view: View, width: int) -> Image.Image:
+    """The neurons that set the selected patches, or the pinned token, apart most."""
+    trace, spec = view.trace, view.spec
+    mlp = spec.space == "mlp"
+    title = "MLP neurons" if mlp else "Neurons"
+    rows = [len(trace.prefix) + patch for patch in view.patches]
+    rows = rows or ([] if spec.token is None else [spec.token])
+    missing = view.field(overlay="neuron", neuron=0)
+    if isinstance(missing, Missing):
+        return _gallery(width, title, missing.reason)
+    if not rows:
+        return _gallery(width, title, "pin a token or select patches")
+    if view.patches:
+        what = "the selected patch" if len(rows) == 1 else f"{len(rows)} selected patches"
+    else:
+        what = trace.patch_grid.name(rows[0])
+    scores = contrast(trace.mlp(spec.layer) if mlp else trace.tokens[spec.layer], rows)
+    order = np.argsort(-np.abs(np.where(np.isfinite(scores), scores, 0)), kind="stable")[:SHOWN_NEURONS]
+    cells = []
+    for neuron in order.tolist():
+        outcome = view.field(overlay="neuron", neuron=neuron)
+        chosen = spec.overlay == "neuron" and spec.neuron == neuron
+        score = f"{'+' if scores[neuron] > 0 else ''}{figure(float(scores[neuron]))} sd"
+        cells.append((_drawer(view, outcome, chosen), f"#{neuron}", score, chosen))
+    return _gallery(width, title, f"what sets {what} apart", cells)
+
+
+def _drawer(view: View, outcome: Field | Missing, chosen: bool) -> Callable[[int], Image.Image]:
+    return lambda side: _small(view, outcome, side, chosen)
+
+
+def _predictions(view: View, width: int) -> Image.Image:
+    """The five most probable classes."""
+    if not view.trace.has_predictions:
+        return _gallery(width, "Predictions", "this model has no classifier")
+    top = view.trace.top(5)
+    out, draw = _canvas(width, 27 * len(top))
+    start, end = int(width * 0.42), width - 84
+    for index, (label, probability) in enumerate(top):
+        y = 27 * index
+        draw.text((0, y), fitted(label, TEXT, start - 14), INK, font(TEXT))
+        share = probability if np.isfinite(probability) else 0.0
+        draw.rectangle((start, y + 4, end, y + 17), fill=EMPTY)
+        if share > 0:
+            draw.rectangle((start, y + 4, start + (end - start) * share, y + 17), fill=ACCENT)
+        number = f"{probability * 100:.1f} %" if np.isfinite(probability) else "NaN"
+        draw.text((width, y), number, INK, font(TEXT), anchor="ra")
+    return _stack([_heading(width, "Predictions", ""), out], width, 0)
+
+
+_BLOCKS: dict[str, Callable[[View, int], Image.Image]] = {
+    "image": _image,
+    "layers": _layers,
+    "heads": _heads,
+    "neurons": _neurons,
+    "predictions": _predictions,
+}

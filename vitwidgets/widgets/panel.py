@@ -1,0 +1,189 @@
+"""What the panels share: a trace, a cursor, and the cursor's traits as their own."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from contextlib import ExitStack
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import traitlets as t
+from anywidget import WidgetTrait
+from PIL import Image
+
+from vitwidgets.widgets.base import Index, Model, built
+from vitwidgets.widgets.cursor import OVERLAYS, POINTS, SPACES, Cursor
+from vitwidgets.widgets.store import TraceStore, needed_first
+
+if TYPE_CHECKING:
+    from vitwidgets.share import View
+    from vitwidgets.trace import Trace
+
+
+def _kept() -> Any:
+    """Make a trait for a widget that a panel keeps as long as it lives."""
+    trait = WidgetTrait().tag(sync=True)
+    trait.read_only = True
+    return trait
+
+
+class Panel(Model):
+    """A view of one trace that follows one cursor.
+
+    Parameters
+    ----------
+    trace : Trace
+        What `Inspector.trace` returned.
+    cursor : Cursor, optional
+        Share one to make panels move together; without it the panel has its own.
+    layer, token, head, neuron, neuron_space, patches, overlay
+        Where to start: set on the cursor.
+
+    Raises
+    ------
+    TypeError
+        If `trace` is not a Trace, `cursor` not a Cursor, or a keyword is unknown.
+    traitlets.TraitError
+        If a value is outside what the trace has; the message says the range.
+    """
+
+    _css = built("vitwidgets.css")
+    _regions: ClassVar[tuple[str, ...]] = ()
+    _held = ExitStack()  # what close() lets go
+
+    store = _kept()
+    """The `TraceStore` that the panel reads; panels on one trace share it."""
+
+    cursor = _kept()
+    """The `Cursor` that the panel follows."""
+
+    layer = Index()
+    """Position in the residual stream, 0..L."""
+
+    token = t.Any(None)
+    """The pinned token: patch index, ``(row, col)`` (read back as an index), prefix token's name, or None."""
+
+    head = Index(None, allow_none=True)
+    """The attention head, 0..heads-1; None is the mean."""
+
+    neuron = Index()
+    """The neuron, a residual coordinate or an MLP hidden unit."""
+
+    neuron_space = t.Enum(SPACES, "residual")
+    """Where `neuron` lives: ``"residual"`` or ``"mlp"``."""
+
+    patches = t.List(Index())
+    """The selected patches, as ascending patch indices."""
+
+    overlay = t.Enum(OVERLAYS, "similarity")
+    """What is drawn over the image; `Cursor.overlay` lists the names."""
+
+    def __init__(self, trace: Trace, *, cursor: Cursor | None = None, **kwargs: Any) -> None:
+        from vitwidgets.trace import Trace
+
+        if not isinstance(trace, Trace):
+            raise TypeError(
+                f"{type(self).__name__} needs a Trace, as Inspector.trace(image) returns; "
+                f"got {type(trace).__name__}"
+            )
+        if cursor is not None and not isinstance(cursor, Cursor):
+            raise TypeError(f"cursor must be a vitwidgets.Cursor; got {type(cursor).__name__}")
+        self.trace = trace
+        points = {name: kwargs.pop(name) for name in POINTS if name in kwargs}
+        if "token" in points:
+            points["token"] = self._patch(points["token"])
+        with ExitStack() as held:
+            if cursor is None:
+                cursor = Cursor()
+                held.callback(cursor.close)
+            cursor.bind(trace, **points)
+            store = TraceStore.of(trace, first=needed_first(cursor.overlay, cursor.layer))
+            store.hold(self)
+            held.callback(store.release, self)
+            self.set_trait("store", store)
+            self.set_trait("cursor", cursor)
+            super().__init__(**kwargs)
+            for name in POINTS:
+                setattr(self, name, getattr(cursor, name))
+            cursor.observe(self._follow, names=list(POINTS))
+            held.callback(cursor.unobserve, self._follow, names=list(POINTS))
+            self.observe(self._lead_to_none, names=["token", "head"])
+            self._held = held.pop_all()
+
+    def _patch(self, token: Any) -> Any:
+        """A ``(row, col)`` pair as a patch index; anything else as it is."""
+        if isinstance(token, (tuple, list)):
+            grid = self.trace.patch_grid
+            try:
+                return grid.token(grid.index(tuple(token)))
+            except (ValueError, IndexError, TypeError) as error:
+                raise t.TraitError(str(error)) from error
+        return token
+
+    @t.validate(*POINTS)
+    def _through_cursor(self, proposal: Any) -> Any:
+        """Only what the cursor takes: a refused value changes neither."""
+        name, value = proposal["trait"].name, proposal["value"]
+        if self.cursor is None or value is getattr(self.cursor, name):  # to follow is not to choose
+            return value
+        setattr(self.cursor, name, self._patch(value) if name == "token" else value)
+        return getattr(self.cursor, name)
+
+    def _follow(self, change: Any) -> None:
+        setattr(self, change["name"], change["new"])
+
+    def _lead_to_none(self, change: Any) -> None:
+        """Tell the cursor too: traitlets takes None without calling the validator."""
+        if change["new"] is None:
+            setattr(self.cursor, change["name"], None)
+
+    def close(self) -> None:
+        """Close the panel, its cursor if it made one itself, and the store if it was the last to use it."""
+        super().close()
+        self._held.close()
+
+    def __repr__(self) -> str:
+        points = ", ".join(f"{name}={getattr(self, name)!r}" for name in POINTS)
+        return f"{type(self).__name__}({self.trace.model_name}, {points})"
+
+    def still(self, *, width: int = 1200) -> Image.Image:
+        """The panel as it is now, as a still picture, drawn without a browser.
+
+        Parameters
+        ----------
+        width : int
+            Width of the picture in pixels, at least 300.
+
+        Returns
+        -------
+        PIL.Image.Image
+            RGB, on white.
+
+        Raises
+        ------
+        ValueError
+            If `width` is under 300.
+        """
+        from vitwidgets.share import still
+
+        return still(self._view(), self._regions, width=width)
+
+    def _view(self) -> View:
+        from vitwidgets.analysis.overlay import Spec
+        from vitwidgets.share import View
+
+        token = None if self.token is None else self.trace.patch_grid.index(self.token)
+        spec = Spec(self.overlay, self.layer, token, self.head, self.neuron, self.neuron_space)
+        return View(self.trace, spec, tuple(self.patches))
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        png = BytesIO()
+        picture = self.still()
+        picture.save(png, "PNG")
+        data["image/png"] = b64encode(png.getvalue()).decode("ascii")
+        metadata["image/png"] = {"width": picture.width // 2, "height": picture.height // 2}
+        return data, metadata
