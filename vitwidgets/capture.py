@@ -138,6 +138,7 @@ class _Watch(TorchFunctionMode):
 
     def start(self, _: Tensor) -> None:
         """Switch on, for the next block."""
+        self.stop()
         self.seen.append([])
         self.__enter__()  # type: ignore[no-untyped-call]
         self._on = True

@@ -59,7 +59,7 @@ def figure(value: float) -> str:
         return "NaN" if isnan(value) else ("inf" if value > 0 else "-inf")
     size = abs(value)
     if size != 0 and (size < 0.001 or size >= 100_000):
-        return f"{value:.1e}"
+        return f"{value:.1e}".replace("e+0", "e+").replace("e-0", "e-")
     return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
 
 

@@ -146,10 +146,12 @@ def _canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 
 def _heading(width: int, title: str, about: str) -> Image.Image:
-    out, draw = _canvas(width, 30)
+    """A title with what it is about beside it, or below where that is too long."""
+    start, about = length(title, TITLE) + 14, legible(about)
+    beside = start + length(about, SMALL) <= width
+    out, draw = _canvas(width, 30 if beside else 54)
     draw.text((0, 0), title, INK, font(TITLE))
-    start = length(title, TITLE) + 14
-    draw.text((start, 2), fitted(about, SMALL, width - start), FAINT, font(SMALL))
+    draw.text((start, 2) if beside else (0, 25), fitted(about, SMALL, width), FAINT, font(SMALL))
     return out
 
 
@@ -371,7 +373,7 @@ def _gallery(
     heading = _heading(width, title, about)
     if not cells:
         return heading
-    columns = max(1, (width + GAP) // (118 + GAP))
+    columns = max(1, (width + GAP) // (100 + GAP))
     side = (width - GAP * (columns - 1)) // columns
     pictures = [draw_map(side) for draw_map, *_ in cells]
     tall = pictures[0].height + 34
@@ -393,7 +395,7 @@ def _heads(view: View, width: int) -> Image.Image:
         outcome = view.field(overlay=overlay, head=head)
         if isinstance(outcome, Missing):
             return _gallery(width, "Heads", outcome.reason)
-        about = outcome.title.split(" · ")[0] + ", greatest value"
+        about = outcome.title.split(" · ")[0] + ", max"
         chosen = view.spec.overlay == overlay and view.spec.head == head
         label = "mean" if head is None else str(head)
         cells.append((_drawer(view, outcome, chosen), label, figure(outcome.high), chosen))
@@ -422,9 +424,9 @@ def _neurons(view: View, width: int) -> Image.Image:
     for neuron in order.tolist():
         outcome = view.field(overlay="neuron", neuron=neuron)
         chosen = spec.overlay == "neuron" and spec.neuron == neuron
-        score = f"{'+' if scores[neuron] > 0 else ''}{figure(float(scores[neuron]))} sd"
+        score = f"{'+' if scores[neuron] > 0 else ''}{figure(float(scores[neuron]))}"
         cells.append((_drawer(view, outcome, chosen), f"#{neuron}", score, chosen))
-    return _gallery(width, title, f"what sets {what} apart", cells)
+    return _gallery(width, title, f"what sets {what} apart, in sd", cells)
 
 
 def _drawer(view: View, outcome: Field | Missing, chosen: bool) -> Callable[[int], Image.Image]:
@@ -437,7 +439,7 @@ def _predictions(view: View, width: int) -> Image.Image:
         return _gallery(width, "Predictions", "this model has no classifier")
     top = view.trace.top(5)
     out, draw = _canvas(width, 27 * len(top))
-    start, end = int(width * 0.42), width - 84
+    start, end = int(width * 0.46), width - 84
     for index, (label, probability) in enumerate(top):
         y = 27 * index
         draw.text((0, y), fitted(label, TEXT, start - 14), INK, font(TEXT))

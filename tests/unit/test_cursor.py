@@ -186,10 +186,21 @@ def test_repr_is_a_call_that_makes_it(cursor: Cursor) -> None:
 def test_binding_chooses_what_nobody_chose(trace: Trace) -> None:
     cursor = Cursor(overlay="rollout")
     cursor.bind(trace)
+    tokens = trace.tokens[2]
+    strongest = np.abs((tokens[2 + 7] - tokens.mean(axis=0)) / tokens.std(axis=0)).argmax()
     assert points(cursor) == {
-        "layer": 2, "token": 7, "head": None, "neuron_space": "residual", "neuron": 0,
+        "layer": 2, "token": 7, "head": None, "neuron_space": "residual", "neuron": strongest,
         "patches": [], "overlay": "rollout",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("space", ["residual", "mlp"])
+def test_binding_chooses_the_neuron_that_sets_the_patch_apart_most(trace: Trace, space: str) -> None:
+    cursor = Cursor()
+    cursor.bind(trace, neuron_space=space)
+    table = (trace.mlp(2) if space == "mlp" else trace.tokens[2]).astype(float)
+    spread = np.abs(table[2 + 7] - table.mean(axis=0)) / table.std(axis=0)
+    assert cursor.neuron == int(spread.argmax())
 
 
 def test_binding_keeps_what_somebody_chose(trace: Trace) -> None:

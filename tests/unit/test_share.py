@@ -57,7 +57,9 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def view(trace: Trace, overlay: str = "similarity", layer: int = 2, token: int | None = 7, **more: Any) -> View:
+def view(
+    trace: Trace, overlay: str = "similarity", layer: int = 2, token: int | None = 7, **more: Any
+) -> View:
     """`token` counts in the sequence: 2 is the first patch after ``cls`` and ``reg1``."""
     names = ("head", "neuron", "space")
     spec = Spec(overlay, layer, token, **{n: more.pop(n) for n in names if n in more})  # type: ignore[arg-type]
@@ -75,7 +77,7 @@ def share_of(picture: Image.Image, colour: str) -> float:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.parametrize("layer", [0, 2])
-@pytest.mark.parametrize("token", [None, 0, 1, 2, 16])
+@pytest.mark.parametrize("token", [None, 1, 16])
 def test_every_overlay(trace: Trace, overlay: str, layer: int, token: int | None) -> None:
     for space, patches in (("residual", ()), ("mlp", (0, 1, 14))):
         shown = view(trace, overlay, layer, token, space=space, patches=patches)
@@ -113,7 +115,7 @@ def test_every_panel(trace: Trace, panel: type[Any], overlay: str) -> None:
 
 
 def test_too_narrow(trace: Trace) -> None:
-    with pytest.raises(ValueError, match="width is 299; .* at least 300"):
+    with pytest.raises(ValueError, match=r"width is 299; .* at least 300"):
         vw.Explorer(trace).still(width=299)
 
 
@@ -199,8 +201,12 @@ def test_the_pinned_patch_is_marked_where_it_lies() -> None:
         left, top, right, bottom = (
             16 + edge * 1000 / 300 for edge in trace.frame.patch_box(trace.patch_grid, patch)
         )
-        assert np.abs(np.array([xs.min() - left, xs.max() - right]))[[xs.min() > 16, xs.max() < 1015]].max() < 6
-        assert np.abs(np.array([ys.min() - top, ys.max() - bottom]))[[ys.min() > 16, ys.max() < 615]].max() < 6
+        assert (
+            np.abs(np.array([xs.min() - left, xs.max() - right]))[[xs.min() > 16, xs.max() < 1015]].max() < 6
+        )
+        assert (
+            np.abs(np.array([ys.min() - top, ys.max() - bottom]))[[ys.min() > 16, ys.max() < 615]].max() < 6
+        )
         centre = np.s_[int(top) + 20 : int(bottom) - 20, int(left) + 20 : int(right) - 20]
         np.testing.assert_array_equal(marked[centre], bare[centre])
 
@@ -249,9 +255,7 @@ def test_the_neurons_that_stand_out_come_first(trace: Trace, drawn: list[str]) -
     scores = (table[[2, 6]].mean(axis=0) - table.mean(axis=0)) / table.std(axis=0)
     order = np.argsort(-np.abs(scores))[:12]
     assert [text for text in drawn if text.startswith("#")] == [f"#{neuron}" for neuron in order]
-    assert [float(text.split()[0]) for text in drawn if text.endswith(" sd")] == pytest.approx(
-        scores[order].tolist(), rel=0.02
-    )
+    assert [float(text) for text in drawn if text[0] in "+-"] == pytest.approx(scores[order], rel=0.02)
 
 
 def test_each_head_with_its_greatest_value(trace: Trace, drawn: list[str]) -> None:
@@ -261,7 +265,7 @@ def test_each_head_with_its_greatest_value(trace: Trace, drawn: list[str]) -> No
     at = drawn.index("mean")
     assert drawn[at::2] == ["mean", "0", "1"]
     assert drawn[at + 1 :: 2] == [figure(float(row[2:, 7].max())) for row in rows]
-    assert "attention to patch 5 (row 1, column 0), greatest value" in drawn
+    assert "attention to patch 5 (row 1, column 0), max" in drawn
 
 
 def test_prefix_tokens_with_their_values(trace: Trace, drawn: list[str]) -> None:
@@ -316,10 +320,12 @@ def glyph(letter: str) -> bytes:
 
 def test_only_letters_that_the_font_has(broken: Trace, trace: Trace, drawn: list[str]) -> None:
     named = trace_of(small_model(registers=3))
-    for shown, overlay, layer in itertools.product((trace, broken, named), OVERLAYS, (0, 3)):
-        for token, patches in ((None, ()), (0, (1,)), (5, (1, 2))):
-            for space in ("residual", "mlp"):
-                still(view(shown, overlay, layer, token, space=space, patches=patches), REGIONS, width=300)
+    states = ((None, (), "residual"), (0, (1,), "mlp"), (5, (1, 2), "residual"))
+    for shown, overlay, layer in itertools.product((broken, named), OVERLAYS, (0, 3)):
+        for token, patches, space in states:
+            regions = REGIONS if overlay == "similarity" else ("image",)
+            still(view(shown, overlay, layer, token, space=space, patches=patches), regions, width=300)
+    still(view(trace, patches=(3,)), REGIONS)
     letters = set("".join(drawn)) - {" "}
     assert len(letters) > 40
     box = glyph("\uffff")
@@ -371,8 +377,9 @@ def test_fitted(text: str, width: int) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0, "0.000"), (0.12345, "0.123"), (-0.5, "-0.500"), (1.234, "1.23"), (-12.34, "-12.3"), (123.4, "123"),
-        (99999, "99999"), (100000, "1.0e+05"), (0.00012, "1.2e-04"), (float("nan"), "NaN"),
+        (0, "0.000"), (0.12345, "0.123"), (-0.5, "-0.500"), (1.234, "1.23"), (-12.34, "-12.3"),
+        (123.4, "123"), (99999, "99999"), (100000, "1.0e+5"), (0.00012, "1.2e-4"), (-3e12, "-3.0e+12"),
+        (float("nan"), "NaN"),
         (float("inf"), "inf"), (float("-inf"), "-inf"),
     ],
 )  # fmt: skip

@@ -89,7 +89,9 @@ def test_packets_keep_nan_and_infinity() -> None:
     assert np.isnan(second[:, 3]).all()
 
 
-@pytest.mark.parametrize("overlay", ["similarity", "attention_from", "attention_to", "rollout", "neuron", "none"])
+@pytest.mark.parametrize(
+    "overlay", ["similarity", "attention_from", "attention_to", "rollout", "neuron", "none"]
+)
 @pytest.mark.parametrize("layer", [0, 2])
 def test_first_packets_exist(trace: Trace, overlay: str, layer: int) -> None:
     names = needed_first(overlay, layer)
@@ -112,9 +114,11 @@ def test_the_answer_is_exactly_the_missing_packets(trace: Trace, monkeypatch: py
     store = TraceStore(trace, first=["tokens_2"])
     sent: list[set[str]] = []
     monkeypatch.setattr(
-        store.comm, "send", lambda data, buffers=None, **_: sent.append({p[0] for p in data["buffer_paths"]})
+        store.comm, "send", lambda data, **_: sent.append({path[0] for path in data["buffer_paths"]})
     )
-    store.set_state({"wanted": ["tokens_2", "mlp_1", "tokens_9", "__class__", "facts", "picture", "mlp_1", ""]})
+    store.set_state(
+        {"wanted": ["tokens_2", "mlp_1", "tokens_9", "__class__", "facts", "picture", "mlp_1", ""]}
+    )
     assert filled(store) == {"tokens_2", "mlp_1"}
     assert [names for names in sent if names] == [{"mlp_1"}]  # one message, nothing twice
     store.set_state({"wanted": ["q_1", "k_1", "lse_1"]})
@@ -128,7 +132,8 @@ def test_the_answer_is_exactly_the_missing_packets(trace: Trace, monkeypatch: py
     "message",
     [
         {"wanted": {"tokens_1": 1}}, {"wanted": [1]}, {"wanted": [["tokens_1"]]},
-        {"wanted": None}, {"wanted": 3}, {"wanted": [None, "tokens_1"]}, {"facts": {}}, {"facts": {"packets": []}},
+        {"wanted": None}, {"wanted": 3}, {"wanted": [None, "tokens_1"]}, {"facts": {}},
+        {"facts": {"packets": []}},
         {"picture": b"x"}, {"picture": "x"}, {"tokens_1": b"VWP1"}, {"tokens_1": memoryview(b"abc")},
         {"_esm": ""}, {"keys": []}, {"trace": 1}, [], None, "wanted", 5,
     ],
@@ -208,7 +213,8 @@ def test_fewer_classes_than_five() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "shown"), [((64, 40), (64, 40)), ((2048, 512), (1024, 256)), ((3000, 2), (1024, 1)), ((1, 1), (1, 1))]
+    ("size", "shown"),
+    [((64, 40), (64, 40)), ((2048, 512), (1024, 256)), ((3000, 2), (1024, 1)), ((1, 1), (1, 1))],
 )
 def test_the_picture_is_a_file_of_the_original(size: tuple[int, int], shown: tuple[int, int]) -> None:
     store = TraceStore(trace_of(small_model(), photo(*size)))

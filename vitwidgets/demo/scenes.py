@@ -65,8 +65,8 @@ def scene(
     seed: int,
     *,
     size: int = 384,
-    objects: int | tuple[int, int] = (2, 4),
-    radius: tuple[float, float] = (0.14, 0.24),
+    objects: int | tuple[int, int] = (2, 3),
+    radius: tuple[float, float] = (0.15, 0.25),
 ) -> Scene:
     """Draw a scene.
 

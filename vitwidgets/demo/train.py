@@ -2,8 +2,9 @@
 
 Classification only. The loss is the cross-entropy between the prediction and the
 kinds of object in the scene, in equal parts; no mask is ever seen. Training runs
-in three stages: one object through a window of 6 x 6 patches, one object on the whole
-picture, then one to four smaller objects. It resumes from its checkpoint when started again.
+in four stages: one object through a window of 6 x 6 patches, one object on the whole
+picture, one to four objects, and one to three somewhat larger ones. It resumes from
+its checkpoint when started again.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Stage:
 STAGES = (
     Stage(steps=2_500, pool=40_000, objects=(1, 1), radius=(0.15, 0.24), window=6),
     Stage(steps=300, pool=20_000, objects=(1, 1), radius=(0.15, 0.24), window=GRID),
-    Stage(steps=1_900, pool=20_000, objects=(1, 4), radius=(0.13, 0.24), window=GRID),
+    Stage(steps=1_200, pool=20_000, objects=(1, 4), radius=(0.13, 0.24), window=GRID),
+    Stage(steps=1_200, pool=20_000, objects=(1, 3), radius=(0.15, 0.25), window=GRID),
 )
 BATCH = 64
 PEAK_RATE = 1e-3

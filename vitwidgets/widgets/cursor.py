@@ -5,8 +5,10 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import traitlets as t
 
+from vitwidgets.analysis.neurons import contrast
 from vitwidgets.analysis.overlay import Overlay
 from vitwidgets.widgets.base import Index, Model, built
 
@@ -30,7 +32,8 @@ class Cursor(Model):
     ----------
     layer, token, head, neuron_space, neuron, patches, overlay
         The traits below. What is not given is chosen when the first panel takes the cursor:
-        the layer at two thirds of the depth, and the patch in the middle.
+        the layer at two thirds of the depth, the patch in the middle, and the neuron that sets
+        that patch apart most.
 
     Raises
     ------
@@ -105,7 +108,8 @@ class Cursor(Model):
                 self._given = given  # what was chosen here may be chosen anew for a smaller trace
 
     def _settle(self, trace: Trace, to: dict[str, Any]) -> None:
-        free = {name: value for name, value in _start(trace).items() if name not in self._given}
+        start = _start(trace, to.get("neuron_space", self.neuron_space))
+        free = {name: value for name, value in start.items() if name not in self._given}
         first = not self._traces
         self._traces.add(trace)
         for name in POINTS:
@@ -136,13 +140,13 @@ class Cursor(Model):
         return value
 
 
-def _start(trace: Trace) -> dict[str, Any]:
-    """Where a reader begins who said nothing."""
+def _start(trace: Trace, space: str) -> dict[str, Any]:
+    """Where a reader begins who said nothing: deep enough to see objects, in the middle of the image."""
     rows, cols = trace.grid
-    return {
-        "layer": max(1, round(trace.layers * 2 / 3)),
-        "token": (rows // 2) * cols + cols // 2,
-    }
+    layer, patch = max(1, round(trace.layers * 2 / 3)), (rows // 2) * cols + cols // 2
+    values = trace.mlp(layer) if space == "mlp" else trace.tokens[layer]
+    apart = np.abs(np.nan_to_num(contrast(values, [len(trace.prefix) + patch])))
+    return {"layer": layer, "token": patch, "neuron": int(apart.argmax())}
 
 
 def _problem(trace: Trace, name: str, value: Any, space: str) -> str | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vitwidgets.share import View
     from vitwidgets.trace import Trace
 
+SHOWN = 560  # width of the picture in a page without widgets, in CSS pixels
+
 
 def _kept() -> Any:
     """Make a trait for a widget that a panel keeps as long as it lives."""
@@ -182,8 +184,8 @@ class Panel(Model):
             return None
         data, metadata = bundle
         png = BytesIO()
-        picture = self.still()
+        picture = self.still(width=SHOWN * 3 // 2)  # sharp on most screens, and not a megabyte
         picture.save(png, "PNG")
         data["image/png"] = b64encode(png.getvalue()).decode("ascii")
-        metadata["image/png"] = {"width": picture.width // 2, "height": picture.height // 2}
+        metadata["image/png"] = {"width": SHOWN, "height": picture.height * 2 // 3}
         return data, metadata

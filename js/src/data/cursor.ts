@@ -21,13 +21,39 @@ export type Cursor = { readonly [Name in keyof Point]: ReadonlySignal<Point[Name
   move(to: Partial<Point>): void;
 };
 
+const OVERLAYS: Overlay[] = ["none", "similarity", "attention_from", "attention_to", "rollout", "neuron"];
 const NAMES = ["layer", "token", "head", "neuron", "neuron_space", "patches", "overlay"] as const;
 
+const whole = (value: unknown) => Number.isSafeInteger(value);
+
+/** What a trait may be: a model's state may come from a file that somebody edited, or from another widget. */
+const VALID: { [Name in keyof Point]: (value: unknown) => boolean } = {
+  layer: whole,
+  token: (value) => value === null || typeof value === "string" || whole(value),
+  head: (value) => value === null || whole(value),
+  neuron: whole,
+  neuron_space: (value) => value === "residual" || value === "mlp",
+  patches: (value) => Array.isArray(value) && value.every(whole),
+  overlay: (value) => OVERLAYS.includes(value as Overlay),
+};
+
+const START: Point = {
+  layer: 0,
+  token: null,
+  head: null,
+  neuron: 0,
+  neuron_space: "residual",
+  patches: [],
+  overlay: "none",
+};
+
 export function openCursor(model: AnyModel<Point>, until: AbortSignal): Cursor {
-  const signals = Object.fromEntries(NAMES.map((name) => [name, signal(model.get(name))]));
+  const valid = (name: keyof Point, otherwise: unknown) =>
+    VALID[name](model.get(name)) ? model.get(name) : otherwise;
+  const signals = Object.fromEntries(NAMES.map((name) => [name, signal(valid(name, START[name]))]));
   for (const name of NAMES) {
     const follow = () => {
-      signals[name].value = model.get(name);
+      signals[name].value = valid(name, signals[name].value);
     };
     model.on(`change:${name}`, follow);
     until.addEventListener("abort", () => model.off(`change:${name}`, follow));

@@ -17,8 +17,10 @@ export interface Facts {
   input: [number, number];
   /** Left, top, right, bottom of what the model saw, in pixels of the original picture. */
   box: [number, number, number, number];
-  /** The most probable classes with their probabilities, best first. */
-  top: [string, number][];
+  /** The most probable classes, best first, with their probabilities: null for one that is not a number. */
+  top: [string, number | null][];
+  /** Why there are no predictions, where there are none. */
+  no_top: string | null;
   /** What a reader should know about this trace, non-finite activations for one. */
   notes: string[];
   /** Every packet there is, in the order in which the page fetches them. */

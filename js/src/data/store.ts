@@ -36,6 +36,7 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
 
   const take = (name: string) => {
     if ((model.get(name)?.byteLength ?? 0) > 0) arrived.add(name);
+    else arrived.delete(name);
   };
   facts.packets.forEach(take);
 
@@ -67,6 +68,8 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
   signal.addEventListener("abort", () => {
     decoded.clear();
     listeners.clear();
+    // JupyterLab keeps the model of a closed widget for as long as the kernel lives: leave it nothing to keep.
+    for (const name of [...facts.packets, "picture"]) model.set(name, null);
   });
 
   return {

@@ -41,7 +41,7 @@ export function layerStrip(context: Context): HTMLElement {
   perFrame(until, () => {
     theme.value;
     if (width.value === 0) return;
-    const cell = Math.min(100, (width.value - GAP * last) / (last + 1));
+    const cell = Math.min(124, (width.value - GAP * last) / (last + 1));
     const height = (cell * facts.rows) / facts.cols;
     const strip = (cell + GAP) * (last + 1) - GAP;
     const context2d = sized(canvas, strip, height + LABEL + 6);

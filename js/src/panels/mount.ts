@@ -15,6 +15,8 @@ export function mount(panel: (context: Context, look: Look) => HTMLElement): Any
         (target as Element).setAttribute("data-lm-suppress-shortcuts", "true");
       });
       props.el.append(root);
+      // JupyterLab keeps the element of a closed view: let it be an empty one.
+      props.signal.addEventListener("abort", () => root.remove());
       try {
         const context = await openContext(props);
         if (props.signal.aborted) return;

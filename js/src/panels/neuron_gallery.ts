@@ -58,7 +58,7 @@ export function neuronGallery(context: Context): HTMLElement {
 
 /** The rows that are compared with the rest: the selected patches or, without any, the pinned token. */
 function basis({ facts, cursor, row }: Context): number[] {
-  const patches = cursor.patches.value;
+  const patches = cursor.patches.value.filter((patch) => patch >= 0 && patch < facts.rows * facts.cols);
   if (patches.length > 0) return patches.map((patch) => facts.prefix.length + patch);
   const pinned = row(cursor.token.value);
   return pinned === null ? [] : [pinned];

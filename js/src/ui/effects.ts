@@ -20,7 +20,11 @@ export function perFrame(until: AbortSignal, draw: () => void): void {
     stop = effect(() => {
       if (!drawn) {
         drawn = true;
-        draw();
+        try {
+          draw();
+        } catch (error) {
+          reportError(error); // to the console; an effect that throws would draw no later change either
+        }
       } else if (frame === 0) {
         frame = requestAnimationFrame(run);
       }
