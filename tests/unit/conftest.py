@@ -1,17 +1,21 @@
-"""Tiny vision transformers with weights that hide no error, and the assets beside the repository."""
+"""Tiny vision transformers that hide no error, their traces, and the assets beside the repository."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances
+from small_traces import small_trace
 from timm.layers import SwiGLUPacked
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock, VisionTransformer
 from timm.models.vitamin import GeGluMlp
+
+from vitwidgets.trace import Trace
 
 ASSETS = Path(__file__).resolve().parents[2] / "../shared/assets"
 
@@ -84,3 +88,19 @@ def assets() -> Path:
     if not ASSETS.is_dir():
         pytest.skip("the photos and pretrained weights do not lie beside this clone (../shared/assets)")
     return ASSETS
+
+
+@pytest.fixture(scope="session")
+def trace() -> Trace:
+    """A trace of a small model: 3 x 5 patches, two prefix tokens, class names that try everything."""
+    return small_trace()
+
+
+@pytest.fixture(autouse=True)
+def close_widgets() -> Iterator[None]:
+    """Close what a test opened."""
+    before = set(_instances)
+    yield
+    for name in set(_instances) - before:
+        if name in _instances:
+            _instances[name].close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets
@@ -12,15 +11,10 @@ import pytest
 import torch
 import traitlets
 from ipywidgets.widgets.widget import _instances
-from small_traces import photo, small_model, small_trace, trace_of
+from small_traces import photo, small_model, trace_of
 
 from vitwidgets.trace import Trace
 from vitwidgets.widgets.cursor import POINTS, Cursor
-
-
-@pytest.fixture(scope="module")
-def trace() -> Trace:
-    return small_trace()
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +26,6 @@ def smaller() -> Trace:
 @pytest.fixture(scope="module")
 def larger() -> Trace:
     return trace_of(small_model(size=(96, 80), depth=5, width=64, heads=4, registers=2))
-
-
-@pytest.fixture(autouse=True)
-def close_widgets() -> Iterator[None]:
-    before = set(_instances)
-    yield
-    for name in set(_instances) - before:
-        if name in _instances:
-            _instances[name].close()
 
 
 @pytest.fixture

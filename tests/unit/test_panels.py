@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 from base64 import b64decode
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -26,20 +25,6 @@ from vitwidgets.widgets.store import TraceStore
 PANELS = (vw.Explorer, vw.PatchView, vw.LayerStrip, vw.HeadGrid, vw.NeuronGallery)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 every_panel = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.__name__)
-
-
-@pytest.fixture(scope="module")
-def trace() -> Trace:
-    return small_trace()
-
-
-@pytest.fixture(autouse=True)
-def close_widgets() -> Iterator[None]:
-    before = set(_instances)
-    yield
-    for name in set(_instances) - before:
-        if name in _instances:
-            _instances[name].close()
 
 
 def points(model: Any) -> dict[str, Any]:

@@ -63,7 +63,8 @@ def test_masks_are_disjoint_and_cover_what_is_drawn(seed: int) -> None:
     ground = np.clip(_ground(np.random.default_rng(seed), 192), 0, 1) * 255
     changed = np.abs(drawn.image - ground).max(axis=-1) > 1
     union = drawn.masks.any(axis=0)
-    assert not (changed & ~grown(union)).any()  # nothing is drawn outside, but for the smooth edge
+    beside = grown(grown(union))  # a smooth edge reaches two pixels beyond the tip of a triangle
+    assert not (changed & ~beside).any()
     assert (changed & union).sum() > 0.97 * union.sum()  # and inside nearly everything is
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from ipywidgets.widgets.widget import _instances
 from PIL import Image, ImageDraw, ImageFont
-from small_traces import NAMES, broken_trace, photo, small_model, small_trace, trace_of
+from small_traces import NAMES, broken_trace, photo, small_model, trace_of
 
 import vitwidgets as vw
 from vitwidgets.analysis.overlay import Field, Spec
@@ -25,22 +23,8 @@ REGIONS = ("image", "layers", "heads", "neurons", "predictions")
 
 
 @pytest.fixture(scope="module")
-def trace() -> Trace:
-    return small_trace()
-
-
-@pytest.fixture(scope="module")
 def broken() -> Trace:
     return broken_trace()
-
-
-@pytest.fixture(autouse=True)
-def close_widgets() -> Iterator[None]:
-    before = set(_instances)
-    yield
-    for name in set(_instances) - before:
-        if name in _instances:
-            _instances[name].close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import weakref
-from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -19,20 +18,6 @@ from small_traces import NAMES, broken_trace, photo, small_model, small_trace, t
 from vitwidgets.trace import Trace
 from vitwidgets.widgets.codec import decode
 from vitwidgets.widgets.store import TraceStore, needed_first, packet, packet_names
-
-
-@pytest.fixture(scope="module")
-def trace() -> Trace:
-    return small_trace()
-
-
-@pytest.fixture(autouse=True)
-def close_widgets() -> Iterator[None]:
-    before = set(_instances)
-    yield
-    for name in set(_instances) - before:
-        if name in _instances:
-            _instances[name].close()
 
 
 def expected(trace: Trace, name: str) -> np.ndarray:

@@ -252,9 +252,8 @@ def name(index: int) -> str:
 
 def scale(values: Vector, kind: str, skip: int | None = None) -> dict[str, object]:
     patches = [v for i, v in enumerate(values) if i >= len(PREFIX) and i != skip and math.isfinite(v)]
-    if kind == "span":
-        if max(patches) - min(patches) > 1e-4 * max(abs(v) for v in patches):
-            return {"low": min(patches), "high": max(patches), "diverging": False}
+    if kind == "span" and max(patches) - min(patches) > 1e-4 * max(abs(v) for v in patches):
+        return {"low": min(patches), "high": max(patches), "diverging": False}
     largest = max(abs(v) for v in patches) or 1.0
     return {
         "low": -largest if kind == "symmetric" else 0.0,

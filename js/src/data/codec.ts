@@ -70,7 +70,8 @@ function product(shape: number[]): number {
   return shape.reduce((all, n) => all * n, 1);
 }
 
-let halves: Float32Array | undefined;
+/** One table a page: every store is a module of its own, and a page never forgets a module. */
+const page = globalThis as { vitwidgetsHalves?: Float32Array };
 
 /** Every float16 as a float32: looking a value up is four times faster than working it out. */
 function halfTable(): Float32Array {
@@ -87,8 +88,8 @@ function halfTable(): Float32Array {
 }
 
 function widen(bits: Uint16Array): Float32Array {
-  halves ??= halfTable();
-  const table = halves;
+  page.vitwidgetsHalves ??= halfTable();
+  const table = page.vitwidgetsHalves;
   const values = new Float32Array(bits.length);
   for (let i = 0; i < bits.length; i++) values[i] = table[bits[i]];
   return values;

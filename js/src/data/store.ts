@@ -68,6 +68,7 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
   signal.addEventListener("abort", () => {
     decoded.clear();
     listeners.clear();
+    picture?.then((bitmap) => bitmap.close());
     // JupyterLab keeps the model of a closed widget for as long as the kernel lives: leave it nothing to keep.
     for (const name of [...facts.packets, "picture"]) model.set(name, null);
   });
