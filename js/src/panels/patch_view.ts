@@ -1,6 +1,6 @@
 // The photo with its patch grid, one overlay and its colour scale.
 
-import { type Signal, signal } from "@preact/signals-core";
+import { computed, type Signal, signal } from "@preact/signals-core";
 import { rowOf } from "../data/facts.ts";
 import { type Frame, patchAt } from "../math/frame.ts";
 import type { Outcome } from "../math/overlay.ts";
@@ -13,7 +13,7 @@ import { chips, legend } from "./legend.ts";
 import type { Look } from "./look.ts";
 import { overlayBar } from "./overlay_bar.ts";
 import { liveText, note, remark, smallMap, watchTheme } from "./parts.ts";
-import { drawStage, type Layout, layOut, patchesIn } from "./stage.ts";
+import { backdrop, drawStage, type Layout, layOut, patchesIn } from "./stage.ts";
 
 const MAX_HEIGHT = 560;
 const PREVIEW = 112;
@@ -51,7 +51,15 @@ export function patchView(context: Context, look: Look): HTMLElement {
   const pointed = signal<number | null>(null);
   const focused = signal<number | null>(null);
   const dragged = signal<ReadonlySet<number> | null>(null);
-  let layout: Layout | null = null;
+  const place = computed(() =>
+    width.value === 0 ? null : layOut(frame, rows, cols, width.value, MAX_HEIGHT),
+  );
+  const picture = computed(() => (photo.value && place.value ? backdrop(photo.value, place.value) : null));
+  const colours = computed(() => {
+    theme.value;
+    const style = getComputedStyle(canvas);
+    return { shade: style.getPropertyValue("--vw-shade"), select: style.getPropertyValue("--vw-select") };
+  });
 
   store.picture().then(
     (bitmap) => {
@@ -61,20 +69,14 @@ export function patchView(context: Context, look: Look): HTMLElement {
   );
 
   now(until, () => {
-    theme.value;
-    if (width.value === 0) return;
-    const style = getComputedStyle(canvas);
-    const colours = {
-      shade: style.getPropertyValue("--vw-shade"),
-      select: style.getPropertyValue("--vw-select"),
-    };
-    layout = layOut(frame, rows, cols, width.value, MAX_HEIGHT);
+    const layout = place.value;
+    if (layout === null) return;
     const outcome = context.field();
     const token = cursor.token.value;
     drawStage(
       sized(canvas, layout.width, layout.height),
       layout,
-      photo.value,
+      picture.value,
       outcome.kind === "field"
         ? { heat: outcome, painter, opacity: look.opacity.value, smooth: look.smooth.value }
         : null,
@@ -84,13 +86,14 @@ export function patchView(context: Context, look: Look): HTMLElement {
         focused: focused.value,
         selected: dragged.value ?? new Set(cursor.patches.value),
       },
-      colours,
+      colours.value,
     );
     note(message, remark(outcome));
   });
 
   perFrame(until, () => {
     const patch = pointed.value ?? focused.value;
+    const layout = place.value;
     if (patch === null || layout === null || dragged.value) return tip.hide();
     const outcome = context.field();
     tip.show(patch, outcome, layout, canvas.offsetLeft);
@@ -100,7 +103,7 @@ export function patchView(context: Context, look: Look): HTMLElement {
       );
   });
 
-  handlePointer(context, canvas, () => layout, pointed, dragged, focused);
+  handlePointer(context, canvas, () => place.value, pointed, dragged, focused);
   handleKeys(context, canvas, focused);
   return element;
 }

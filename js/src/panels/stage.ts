@@ -1,7 +1,7 @@
 // Drawing the image with its grid, its overlay and its marks. No events here.
 
 import { cellsInRect, type Frame, patchBox } from "../math/frame.ts";
-import type { Heat, HeatPainter } from "../ui/canvas.ts";
+import { type Heat, type HeatPainter, sized } from "../ui/canvas.ts";
 
 export type Rectangle = readonly [left: number, top: number, width: number, height: number];
 
@@ -76,19 +76,28 @@ export interface Colours {
   select: string;
 }
 
+/** The picture where it lies on the canvas. Drawn once: to scale it well takes longer than all that a click draws. */
+export function backdrop(photo: ImageBitmap, layout: Layout): HTMLCanvasElement {
+  const canvas = document.createElement("canvas");
+  const on = sized(canvas, layout.width, layout.height);
+  on.imageSmoothingQuality = "high";
+  on.drawImage(photo, ...layout.picture);
+  return canvas;
+}
+
 /** Draws everything, back to front. */
 export function drawStage(
   on: CanvasRenderingContext2D,
   layout: Layout,
-  photo: CanvasImageSource | null,
+  picture: CanvasImageSource | null,
   overlay: { heat: Heat; painter: HeatPainter; opacity: number; smooth: boolean } | null,
   marks: Marks,
   colours: Colours,
 ): void {
   on.clearRect(0, 0, layout.width, layout.height);
-  if (photo) {
-    on.imageSmoothingEnabled = true;
-    on.drawImage(photo, ...layout.picture);
+  if (picture) {
+    on.imageSmoothingEnabled = false; // it has the canvas's own size
+    on.drawImage(picture, 0, 0, layout.width, layout.height);
   }
   shadeUnseen(on, layout, colours.shade);
   if (overlay && overlay.opacity > 0) {
