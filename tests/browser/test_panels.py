@@ -225,5 +225,18 @@ def test_nothing_overflows(bench: Workbench, width: int) -> None:
         bench.page.wait_for_timeout(200)
 
 
+def test_reduced_motion_is_respected(bench: Workbench) -> None:
+    durations = """root => [...new Set([...root.querySelectorAll("*")].map(
+        element => getComputedStyle(element).transitionDuration))]"""
+    try:
+        bench.page.emulate_media(reduced_motion="no-preference")
+        assert bench.root.evaluate(durations) != ["0s"]
+        bench.page.emulate_media(reduced_motion="reduce")
+        assert bench.root.evaluate(durations) == ["0s"]
+        assert bench.root.evaluate("root => root.getAnimations({ subtree: true }).length") == 0
+    finally:
+        bench.page.emulate_media(reduced_motion="no-preference")
+
+
 def test_the_console_stayed_quiet(bench: Workbench) -> None:
     bench.lab.assert_quiet()

@@ -369,3 +369,21 @@ def test_one_layer_and_one_patch() -> None:
     explorer = vw.Explorer(trace_of(small_model(size=(16, 16), depth=1, registers=0), photo(1, 1)))
     assert (explorer.layer, explorer.token) == (1, 0)
     assert explorer.still().width == 1200
+
+
+@every_panel
+def test_none_reaches_the_cursor(trace: Trace, panel: type[Panel]) -> None:
+    opened = panel(trace, token=3, head=1)
+    opened.token, opened.head = None, None
+    assert (opened.cursor.token, opened.cursor.head) == (None, None)
+
+
+def test_a_failing_still_leaves_the_live_view(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no ink")
+
+    explorer = vw.Explorer(trace)
+    monkeypatch.setattr(explorer, "still", fail)
+    data, _ = explorer._repr_mimebundle_()
+    assert WIDGET_VIEW in data
+    assert "image/png" not in data

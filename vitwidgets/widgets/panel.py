@@ -183,8 +183,12 @@ class Panel(Model):
         if bundle is None:
             return None
         data, metadata = bundle
+        try:
+            picture = self.still(width=SHOWN * 3 // 2)  # sharp on most screens, and not a megabyte
+        except Exception as error:  # the live view must not be lost with its still picture
+            self.log.warning("%s: no still picture: %s", type(self).__name__, error)
+            return data, metadata
         png = BytesIO()
-        picture = self.still(width=SHOWN * 3 // 2)  # sharp on most screens, and not a megabyte
         picture.save(png, "PNG")
         data["image/png"] = b64encode(png.getvalue()).decode("ascii")
         metadata["image/png"] = {"width": SHOWN, "height": picture.height * 2 // 3}
