@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from vitwidgets.images import ImageSource, open_image
 from vitwidgets.labels import class_names as name_classes
 from vitwidgets.preprocess import Preprocessing, Transform
 from vitwidgets.trace import Trace
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 class Inspector:
@@ -232,10 +235,13 @@ class Inspector:
 def _keep_freed_memory() -> None:
     """Let the memory of a dropped trace serve the next one: fresh pages cost more than all of the watching.
 
-    glibc returns large freed blocks to the system at once, until a larger one was freed; this one is never
-    touched, so it costs nothing, and allocators of other systems do not mind.
+    glibc returns freed memory to the system beyond a threshold that a ViT-B exceeds; this raises it.
+    Allocators of other systems have no such call and are left alone.
     """
-    torch.empty(31 << 20, dtype=torch.uint8)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+        mallopt(_M_TRIM_THRESHOLD, 256 << 20)
 
 
 def _covered(pixels: Tensor, height: int, width: int) -> Tensor:
