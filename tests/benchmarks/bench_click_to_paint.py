@@ -1,10 +1,10 @@
 """From a click on a patch to its picture, in the browser alone and by way of the kernel, taking turns.
 
-The pointer events are dispatched in the page. In the browser: from just before the ``pointerup`` until the image's
-canvas has been drawn and one of its pixels read back; no click repeats another, and nothing was pointed at before,
-so that no number is ready. By way of the kernel: a widget of a few lines sends the number of the patch, an observer
-computes the same row with numpy, the row is sent back and drawn as a bare map. ``next frame`` is what the strip,
-the heads and the neurons take then.
+The pointer events are dispatched in the page. In the browser: from just before the ``pointerup`` until the
+image's canvas has been drawn and one of its pixels read back; no click repeats another, and nothing was
+pointed at before, so that no number is ready. By way of the kernel: a widget of a few lines sends the number
+of the patch, an observer computes the same row with numpy, the row is sent back and drawn as a bare map.
+``next frame`` is what the strip, the heads and the neurons take then.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class RoundTrip(anywidget.AnyWidget):
       let done;
       model.on("change:row", () => {
         const bytes = model.get("row");
-        const row = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+        const end = bytes.byteOffset + bytes.byteLength;
+        const row = new Float32Array(bytes.buffer.slice(bytes.byteOffset, end));
         const image = small.createImageData(cols, rows);
         for (let i = 0; i < rows * cols; i++) image.data.set([127 + 127 * row[i], 0, 0, 255], 4 * i);
         small.putImageData(image, 0, 0);

@@ -159,7 +159,8 @@ def test_fifty_explorers_come_and_go(bench: Workbench) -> None:
     assert (lab.value(kernel_widgets), page_models(lab)) == before
     arrays, rest, elements = ((after - ago) / (CYCLES - WARM) for after, ago in zip(end, start, strict=True))
     print(
-        f"each explorer of {size / 1e3:.0f} kB left {arrays / 1e3:.0f} kB of arrays, {rest / 1e3:.0f} kB in all else"
+        f"each explorer of {size / 1e3:.0f} kB left {arrays / 1e3:.0f} kB of arrays, "
+        f"{rest / 1e3:.0f} kB in all else"
     )
     assert arrays < 0.05 * size
     assert elements < 10

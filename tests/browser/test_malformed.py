@@ -1,4 +1,4 @@
-"""What no honest front end sends: Python keeps valid values, the page follows them, the widget stays alive."""
+"""What no honest front end sends: Python keeps valid values, the page follows, the widget stays alive."""
 
 from __future__ import annotations
 
