@@ -77,6 +77,7 @@ async ({ clicks, places }) => {
   canvas.setPointerCapture = () => {};  // there is no pointer behind these events
   const context = canvas.getContext("2d");
   const frame = () => new Promise(done => requestAnimationFrame(start => done(performance.now() - start)));
+  const quiet = () => new Promise(done => setTimeout(done, 150));  // all messages of the last click are through
   const results = { page: [], frame: [], kernel: [] };
   for (let i = 0; i < clicks; i++) {
     const [patch, x, y] = places[i];
@@ -89,10 +90,11 @@ async ({ clicks, places }) => {
     context.getImageData(9, 9, 1, 1);
     results.page.push(performance.now() - start);
     results.frame.push(await frame());
-    await new Promise(done => setTimeout(done, 150));  // the click's own message to the kernel is through
+    await quiet();
     start = performance.now();
     await window.vwRoundTrip(patch);
     results.kernel.push(performance.now() - start);
+    await quiet();
   }
   return results;
 }

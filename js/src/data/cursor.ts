@@ -58,6 +58,20 @@ export function openCursor(model: AnyModel<Point>, until: AbortSignal): Cursor {
     model.on(`change:${name}`, follow);
     until.addEventListener("abort", () => model.off(`change:${name}`, follow));
   }
+  let waiting = false;
+  /** Tells the kernel, after the picture: a drag sends one message a frame at most. */
+  const tell = () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      try {
+        model.save_changes();
+      } catch {
+        // Without a kernel the page moves on by itself.
+      }
+    });
+  };
   return {
     ...(signals as unknown as { [Name in keyof Point]: ReadonlySignal<Point[Name]> }),
     move(to) {
@@ -66,11 +80,7 @@ export function openCursor(model: AnyModel<Point>, until: AbortSignal): Cursor {
           if (name in to) model.set(name, to[name] as never);
         }
       });
-      try {
-        model.save_changes();
-      } catch {
-        // Without a kernel the page moves on by itself.
-      }
+      tell();
     },
   };
 }

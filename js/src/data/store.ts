@@ -15,14 +15,15 @@ export interface Store {
   picture(): Promise<ImageBitmap>;
   /** Calls back after packets arrived, until the returned function is called. */
   onArrival(callback: () => void): () => void;
-  /** How many packets there are, and how many of them have arrived. */
-  progress(): { arrived: number; total: number };
+  /** How many packets there are, how many of them have arrived, and whether the kernel has left a question open. */
+  progress(): { arrived: number; total: number; silent: boolean };
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: packets are traits whose names are known only at run time
 type State = Record<string, any>;
 
 const BATCH = 4; // packets a question: a few whole messages, with room between them for a reader's clicks
+const PATIENCE_MS = 10_000; // a busy kernel answers late, one that is gone never
 
 /** Opens the store on its model. Nothing is awaited: arrays are decoded when first read. */
 export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
@@ -33,7 +34,12 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
   let urgent: string[] = [];
   let asked: string[] = [];
   let picture: Promise<ImageBitmap> | undefined;
+  let silent = false;
+  let patience = 0;
 
+  const tell = () => {
+    for (const listener of listeners) listener();
+  };
   const take = (name: string) => {
     if ((model.get(name)?.byteLength ?? 0) > 0) arrived.add(name);
     else arrived.delete(name);
@@ -47,6 +53,11 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
     urgent = missing(urgent);
     asked = (urgent.length > 0 ? urgent : missing(facts.packets)).slice(0, BATCH);
     if (asked.length === 0) return;
+    window.clearTimeout(patience);
+    patience = window.setTimeout(() => {
+      silent = true;
+      tell();
+    }, PATIENCE_MS);
     try {
       model.set("wanted", asked);
       model.save_changes();
@@ -60,12 +71,15 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
       take(name);
       decoded.delete(name);
       queueMicrotask(() => {
-        for (const listener of listeners) listener();
+        silent = false;
+        window.clearTimeout(patience);
+        tell();
         ask();
       });
     });
   }
   signal.addEventListener("abort", () => {
+    window.clearTimeout(patience);
     decoded.clear();
     listeners.clear();
     picture?.then((bitmap) => bitmap.close());
@@ -96,6 +110,6 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
       ask();
       return () => listeners.delete(callback);
     },
-    progress: () => ({ arrived: arrived.size, total: facts.packets.length }),
+    progress: () => ({ arrived: arrived.size, total: facts.packets.length, silent }),
   };
 }

@@ -18,8 +18,11 @@ export function explorer(context: Context, look: Look): HTMLElement {
   remarks.hidden = facts.notes.length === 0;
   perFrame(until, () => {
     arrivals.value;
-    const { arrived, total } = store.progress();
-    note(loading, arrived < total ? `loading ${arrived} of ${total}` : "");
+    const { arrived, total, silent } = store.progress();
+    const state = silent
+      ? `${arrived} of ${total} loaded · the kernel does not answer`
+      : `loading ${arrived} of ${total}`;
+    note(loading, arrived < total ? state : "");
   });
   return h(
     "div",
