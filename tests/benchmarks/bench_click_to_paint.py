@@ -77,7 +77,7 @@ async ({ clicks, places }) => {
   canvas.setPointerCapture = () => {};  // there is no pointer behind these events
   const context = canvas.getContext("2d");
   const frame = () => new Promise(done => requestAnimationFrame(start => done(performance.now() - start)));
-  const quiet = () => new Promise(done => setTimeout(done, 150));  // all messages of the last click are through
+  const quiet = () => new Promise(done => setTimeout(done, 150));  // the last click is through
   const results = { page: [], frame: [], kernel: [] };
   for (let i = 0; i < clicks; i++) {
     const [patch, x, y] = places[i];
