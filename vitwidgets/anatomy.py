@@ -1,62 +1,159 @@
-"""Where a model keeps what a trace shows: its blocks, its heads, its hidden units, its prefix tokens."""
+"""Where a model keeps what a trace shows: all that the rest of the package knows of a model's family.
+
+`vitwidgets.families` fills these in, one file per library and kind of model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
-from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
 
-from vitwidgets.errors import ModelError
+Grid: TypeAlias = tuple[int, int]
+"""Rows and columns of patches."""
+
+Reader: TypeAlias = Callable[[Any], Tensor]
+"""From what passes a point to a tensor (B, N, D) or, where tokens lie on a map, (B, rows, cols, D)."""
+
+Combine: TypeAlias = Callable[[nn.Module, list[Tensor]], Tensor]
+"""From the softmax maps of an attention that computes several, in order, to the weights its values get."""
+
+Arrange: TypeAlias = Callable[[Tensor, Grid], Tensor]
+"""From one image's weights as they were computed (windows, heads, n, n), and the grid, to (heads, N, N)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Point:
-    """A place that a tensor passes during a forward pass: what enters a module, or what leaves it."""
+    """A place that values pass during a forward pass: what enters a module, or what leaves it.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module.
+    side : {"input", "output"}
+        Its first argument, or what it returns.
+    """
 
     module: nn.Module
     side: Literal["input", "output"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Where one attention of a block is computed.
+
+    Parameters
+    ----------
+    module : nn.Module
+        What is called, with the tokens as its first argument; called again on the same tokens it gives the
+        same again.
+    heads : int
+        Number of heads.
+    span : (Point, Point)
+        Between these, and as little else as possible, queries meet keys: its own input and output, or points
+        within. `check` compares what leaves the second.
+    combine : callable, optional
+        For an attention that computes several maps over the same values, like differential attention.
+    arrange : callable, optional
+        For weights that are not (1, heads, N, N) already: windows, a late class token.
+    signed : bool
+        Whether the weights that the values get may be negative: then there is no rollout of them.
+    """
+
+    module: nn.Module
+    heads: int
+    span: tuple[Point, Point]
+    combine: Combine | None = None
+    arrange: Arrange | None = None
+    signed: bool = False
+
+    @classmethod
+    def of(cls, module: nn.Module, heads: int, **kwargs: Any) -> Attention:
+        """Watch the whole call of `module`."""
+        return cls(module, heads, (Point(module, "input"), Point(module, "output")), **kwargs)
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Where the hidden units of one block's MLP pass, after their activation.
+
+    Parameters
+    ----------
+    module : nn.Module
+        What is called with the tokens, and computes the units on its way: the MLP, or the whole block where
+        the MLP is no module of its own. Called again on the same tokens it gives the same again.
+    point : Point
+        Where the units pass, (B, N, hidden) or (B, rows, cols, hidden).
+    count : int
+        Number of hidden units.
+    also : tuple of Point, optional
+        Where those of further MLPs pass, for MLPs side by side: they follow the first's, and count.
+    read : callable, optional
+        From what passes the points to one row per token of the block, where that is not the same already.
+    """
+
+    module: nn.Module
+    point: Point
+    count: int
+    also: tuple[Point, ...] = ()
+    read: Reader | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Block:
     """Where to watch one block.
 
     Parameters
     ----------
     module : nn.Module
-        Takes and gives the residual stream, (batch, N, D).
-    attention : (Point, Point)
-        Between these, and as little else as possible, its attention is computed.
-    hidden : Point
-        Where its MLP's activations pass, (batch, N, hidden).
-    heads, units : int
-        Attention heads; hidden units.
+        Gives the residual stream.
+    attentions : tuple of Attention
+        Usually one; several side by side count as one with the heads of all.
+    units : Units or None
+        Of its MLP.
+    no_attention, no_units : str
+        Where there is no attention map, or no MLP, to show: why, as a clause for a reader.
+    read : callable, optional
+        How tokens leave this block, where not as `Anatomy.read` says. (None of what enters the first block.)
+    grid : callable, optional
+        Rows and columns of the tokens that leave this block as (B, N, D), of an input of some height and
+        width, where not as `Anatomy.grid` says.
     """
 
     module: nn.Module
-    attention: tuple[Point, Point]
-    hidden: Point
-    heads: int
-    units: int
+    attentions: tuple[Attention, ...]
+    units: Units | None
+    no_attention: str = ""
+    no_units: str = ""
+    read: Reader | None = None
+    grid: Callable[[int, int], Grid] | None = None
+
+
+def plain(value: Any) -> Tensor:
+    """Read tokens that pass as a tensor, or as the first of several things."""
+    while isinstance(value, (tuple, list)):
+        value = value[0]
+    if not isinstance(value, Tensor):
+        raise TypeError(f"expected a tensor of tokens, got {type(value).__name__}")
+    return value
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The parts of one plain-column vision transformer: all that is known of the model's family.
+    """The parts of one vision transformer.
 
     Parameters
     ----------
     model : nn.Module
-        The model.
+        What is called with the picture.
+    family : str
+        What it is, for people: ``"VisionTransformer"``, ``"Swin (windows, four stages)"``.
     blocks : tuple of Block
-        The `L` blocks, in order.
+        The `L` blocks, in order; each runs once in a pass.
     prefix : tuple of str
         Names of the prefix tokens.
-    width, heads, hidden : int
-        `D`, heads per block, hidden units per MLP.
     channels, classes : int
         Of the input; of the output, 0 without a classifier.
     patch_size : (int, int)
@@ -67,130 +164,33 @@ class Anatomy:
         Whether no other input is taken; whether an input is padded to whole patches.
     grid : callable
         Rows and columns of patches of an input of some height and width.
+    read : callable
+        How tokens pass between blocks. Of a map (B, rows, cols, D) the grid is read from the map itself, so
+        it may change from block to block.
+    order : callable, optional
+        For a sequence that is not "prefix tokens, then patches row by row": from the grid to the sequence
+        index of each token in that order, an int64 tensor (N,).
+    call : callable, optional
+        How the model is called with a batch of pictures; by default ``model(x)``.
+    output : callable, optional
+        From what the model returns to its logits or features, (B, classes); by default that itself.
+    notes : tuple of str
+        What a reader should know about this family's pictures.
     """
 
     model: nn.Module
+    family: str
     blocks: tuple[Block, ...]
     prefix: tuple[str, ...]
-    width: int
-    heads: int
-    hidden: int
     channels: int
     classes: int
     patch_size: tuple[int, int]
     input_size: tuple[int, int] | None
     fixed_size: bool
     pads: bool
-    grid: Callable[[int, int], tuple[int, int]]
-
-
-def anatomy(model: nn.Module) -> Anatomy:
-    """Find the parts of a timm `VisionTransformer`.
-
-    Parameters
-    ----------
-    model : nn.Module
-        A timm `VisionTransformer` or a subclass: class token, distillation token, registers or pooling.
-
-    Returns
-    -------
-    Anatomy
-
-    Raises
-    ------
-    ModelError
-        If the model is none, or its blocks hold no single map of attention; names what is missing.
-    """
-    if not isinstance(model, VisionTransformer):
-        raise ModelError(
-            f"{type(model).__name__} cannot be traced: {_what_is_missing(model)}. Give a timm "
-            "VisionTransformer (ViT, DeiT, DINOv2, SigLIP, CLIP's image tower...); "
-            "timm.list_models('*vit*') lists candidates"
-        )
-    blocks = tuple(_block(number, module) for number, module in enumerate(model.blocks, start=1))
-    if not blocks:
-        raise ModelError("the model has no blocks: there is nothing to trace")
-    heads, units = ({block.heads for block in blocks}, {block.units for block in blocks})
-    if len(heads) > 1 or len(units) > 1:
-        raise ModelError(
-            f"the blocks differ in shape (heads {sorted(heads)}, hidden units {sorted(units)}); "
-            "a trace needs blocks of one shape"
-        )
-    embed = model.patch_embed
-
-    def grid(height: int, width: int) -> tuple[int, int]:
-        rows, cols = embed.dynamic_feat_size((height, width))  # the model's own grid_size may be stale
-        return int(rows), int(cols)
-
-    return Anatomy(
-        model=model,
-        blocks=blocks,
-        prefix=_prefix(model),
-        width=model.embed_dim,
-        heads=blocks[0].heads,
-        hidden=blocks[0].units,
-        channels=model.in_chans,
-        classes=model.num_classes,
-        patch_size=tuple(embed.feat_ratio(as_scalar=False)),
-        input_size=None if embed.img_size is None else tuple(embed.img_size),
-        fixed_size=embed.strict_img_size,
-        pads=embed.dynamic_img_pad,
-        grid=grid,
-    )
-
-
-def _block(number: int, module: Any) -> Block:
-    """Find where to watch a block."""
-    attention: Any = getattr(module, "attn", module)
-    mlp: Any = getattr(module, "mlp", module)
-    last: Any = getattr(mlp, "fc2", getattr(mlp, "w2", None))  # takes the hidden units
-    if hasattr(attention, "lambda_init"):
-        problem = "differential attention (the difference of two maps)"
-    elif hasattr(module, "attns"):
-        problem = "several attentions side by side"
-    elif not (hasattr(attention, "num_heads") and hasattr(attention, "k_norm")):
-        problem = "no multi-head attention (.attn)"
-    elif hasattr(module, "mlp_act"):  # attention and MLP in parallel, in one module
-        span = Point(attention.k_norm, "output"), Point(module.mlp_act, "input")
-        hidden = Point(module.mlp_act, "output")
-        return Block(module, span, hidden, attention.num_heads, module.in_split[0])
-    elif last is not None:
-        span = Point(attention.k_norm, "output"), Point(attention.proj, "input")
-        hidden = Point(last, "input")
-        return Block(module, span, hidden, attention.num_heads, last.in_features)
-    else:
-        problem = "no MLP with hidden units (.mlp.fc2 or .mlp.w2)"
-    raise ModelError(
-        f"block {number} ({type(module).__name__}) cannot be traced: it has {problem}; "
-        "a trace needs one attention and one MLP in each block"
-    )
-
-
-def _prefix(model: VisionTransformer) -> tuple[str, ...]:
-    names = ["cls"] if model.has_class_token else []
-    names += ["dist"] if getattr(model, "dist_token", None) is not None else []
-    names += [f"reg{number}" for number in range(1, model.num_reg_tokens + 1)]
-    if len(names) != model.num_prefix_tokens:
-        raise ModelError(
-            f"{type(model).__name__} puts {model.num_prefix_tokens} tokens before the patches, but only "
-            f"these are known: {names}"
-        )
-    return tuple(names)
-
-
-def _what_is_missing(model: nn.Module) -> str:
-    """Say what of a vision transformer this model lacks."""
-    kinds = {type(module).__name__.lower() for module in model.modules()}
-    windows = any("window" in kind for kind in kinds)
-    missing = []
-    if not hasattr(model, "patch_embed"):
-        missing.append("a patch embedding (.patch_embed)")
-    if not hasattr(model, "blocks"):
-        missing.append("one column of blocks on one patch grid (.blocks)")
-    if not any("attn" in kind or "attention" in kind for kind in kinds):
-        missing.append("attention between tokens")
-    if windows:
-        missing.append("attention over the whole picture (it attends in windows)")
-    if missing:
-        return "it lacks " + " and ".join(missing)
-    return "it has patches, blocks and attention, but is no timm VisionTransformer"
+    grid: Callable[[int, int], Grid]
+    read: Reader = plain
+    order: Callable[[int, int], Tensor] | None = None
+    call: Callable[[nn.Module, Tensor], Any] | None = None
+    output: Callable[[Any], Tensor] | None = None
+    notes: tuple[str, ...] = field(default=())

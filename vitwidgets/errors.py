@@ -13,3 +13,7 @@ class ModelError(ValueError):
 
 class WeightsError(ModelError):
     """Weights that cannot be had, cannot be read or do not fit their model."""
+
+
+class TraceError(ValueError):
+    """A file that holds no trace, or one that cannot be read."""

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import overload
 
 import torch
 from PIL import Image
-from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitwidgets import card, loading
-from vitwidgets.anatomy import anatomy
-from vitwidgets.capture import capture
+from vitwidgets.capture import FIELDS, capture
 from vitwidgets.errors import ImageError, ModelError
+from vitwidgets.families import anatomy
 from vitwidgets.geometry import Frame, PatchGrid
 from vitwidgets.images import ImageSource, open_image
 from vitwidgets.labels import class_names as name_classes
+from vitwidgets.labels import label_config, timm_config
 from vitwidgets.preprocess import Preprocessing, Transform
+from vitwidgets.record import Precision
 from vitwidgets.trace import Trace
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -32,14 +34,16 @@ class Inspector:
     Parameters
     ----------
     model : str or nn.Module
-        ``"demo"`` (the embedded model); a timm name, loaded with its pretrained weights; or a timm
-        `VisionTransformer` already in memory.
+        ``"demo"`` (the embedded model); a timm name, loaded with its pretrained weights; or a model already
+        in memory: of timm, transformers, torchvision, open_clip, or your own with `blocks`. It may be wrapped
+        by ``torch.compile`` or ``DataParallel``: what is inside is watched.
     weights : path, optional
         With a timm name: a checkpoint to load instead of timm's own (``pretrained_cfg_overlay``).
     transform : callable, optional
-        From a PIL image (RGB) to a tensor (C, H, W); by default the evaluation transform of timm's data
-        config. Where it is a torchvision ``Compose`` of known steps the original picture stays; of any other
-        transform the geometry is not known, and a trace shows what the model saw instead.
+        From a PIL image (RGB) to a tensor (C, H, W), or an image processor of transformers; by default that
+        of the model's own library. Where it is a torchvision ``Compose`` of known steps, or a processor, the
+        original picture stays; of any other transform the geometry is not known, and a trace shows what the
+        model saw instead.
     class_names : sequence of str, optional
         One name per class; by default those of timm's ImageNet info where they are known.
     device : torch.device or str, optional
@@ -47,6 +51,8 @@ class Inspector:
     dtype : torch.dtype or str, optional
         Default: the dtype that the model has. A module of yours is copied, not changed, if `device` or
         `dtype` differ from its own.
+    blocks : str or sequence of nn.Module, optional
+        For a model of your own: its blocks in order, or the dotted name of the list that holds them.
 
     Attributes
     ----------
@@ -58,8 +64,10 @@ class Inspector:
         Patches and prefix tokens of its input.
     patch_size : (int, int)
         Height and width of a patch in pixels.
-    layers, width, heads, hidden : int
-        Blocks `L`, width `D`, heads per block, hidden units per MLP.
+    layers : int
+        Number of blocks, `L`.
+    width : int or None
+        Of the residual stream, `D`; None where the model does not say, or it grows from stage to stage.
     class_names : tuple of str
         One per class; empty if the model has no classifier.
     preprocessing : Preprocessing
@@ -82,31 +90,34 @@ class Inspector:
         class_names: Sequence[str] | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | str | None = None,
+        blocks: str | Sequence[nn.Module] | None = None,
     ) -> None:
         _keep_freed_memory()
         module, name, given = loading.find(model, weights)
-        anatomy(module)  # refuse what cannot be traced before it is copied
+        anatomy(module, blocks=blocks)  # refuse what cannot be traced before it is copied
+        names = {part: name for name, part in module.named_modules()}
         self.model = loading.place(module, device, dtype, copied=isinstance(model, nn.Module))
         self.name = name
-        self._anatomy = parts = anatomy(self.model)
+        if blocks is not None and not isinstance(blocks, str):  # of the copy, if it is one
+            blocks = [self.model.get_submodule(names[block]) for block in blocks]
+        self._anatomy = parts = anatomy(self.model, blocks=blocks)
+        self._compiled = any(hasattr(part, "_orig_mod") for part in self.model.modules())
+        self.width = _width(self.model)
+        self._too_large = False
         self.layers = len(parts.blocks)
-        self.width = parts.width
-        self.heads = parts.heads
-        self.hidden = parts.hidden
         self.patch_size = parts.patch_size
 
-        config: dict[str, Any] = dict(getattr(self.model, "pretrained_cfg", None) or {})
+        config = timm_config(self.model)
         size = parts.input_size or config.get("input_size", (3, 224, 224))[1:]
         self._own_transform = transform is not None
         self.preprocessing = (
-            Preprocessing(transform)
+            Preprocessing.of(transform)
             if transform is not None
-            else Preprocessing.from_config(
-                resolve_data_config({"input_size": (parts.channels, *size)}, pretrained_cfg=config)
-            )
+            else Preprocessing.for_model(self.model, parts)
         )
         self.patch_grid = self._grid_of(*size)
-        self.class_names = name_classes(parts.classes, config, given if class_names is None else class_names)
+        known = given if class_names is None else class_names
+        self.class_names = name_classes(parts.classes, label_config(self.model), known)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -128,24 +139,116 @@ class Inspector:
         """The dtype of the model's weights."""
         return next(self.model.parameters()).dtype
 
-    def trace(self, image: ImageSource | Tensor) -> Trace:
-        """Watch the model see one image: one forward pass, in eval mode, without gradients.
+    @overload
+    def trace(
+        self,
+        image: list[ImageSource | Tensor] | tuple[ImageSource | Tensor, ...],
+        *,
+        precision: Precision = ...,
+        keep: Collection[str] = ...,
+        layers: Collection[int] | None = ...,
+    ) -> list[Trace]: ...
+
+    @overload
+    def trace(
+        self,
+        image: ImageSource | Tensor,
+        *,
+        precision: Precision = ...,
+        keep: Collection[str] = ...,
+        layers: Collection[int] | None = ...,
+    ) -> Trace: ...
+
+    def trace(
+        self,
+        image: ImageSource | Tensor | list[ImageSource | Tensor] | tuple[ImageSource | Tensor, ...],
+        *,
+        precision: Precision = "float16",
+        keep: Collection[str] = FIELDS,
+        layers: Collection[int] | None = None,
+    ) -> Trace | list[Trace]:
+        """Watch the model see an image, or several: one forward pass, in eval mode, without gradients.
 
         Parameters
         ----------
-        image : path, PIL image, ndarray or Tensor
+        image : path, PIL image, ndarray or Tensor; or a list of them
             A picture as `vitwidgets.images.open_image` takes it; or a float tensor of shape (C, H, W) or
-            (1, C, H, W), which is taken as it is: resized and normalised already.
+            (1, C, H, W), which is taken as it is: resized and normalised already. The images of a list go
+            through the model as one batch.
+        precision : {"float16", "float32"}
+            How the trace is kept. float16 is within 5e-4 of each value; a model whose layers go beyond its
+            range (65,504) is traced once more, in float32, and from then on at once.
+        keep : collection of {"tokens", "attention", "mlp"}
+            What to keep; the rest costs no memory.
+        layers : collection of int, optional
+            Of ``0..L``: which layers to keep; by default all.
 
         Returns
         -------
-        Trace
+        Trace, or a list of them
 
         Raises
         ------
         ImageError
-            If the picture cannot be read or has another shape than the model takes.
+            If a picture cannot be read or has another shape than the model takes.
+        ModelError
+            If the pass is not understood.
+        ValueError
+            If `precision`, `keep` or `layers` is none of these.
         """
+        _check_choices(precision, keep, layers, self.layers)
+        if not isinstance(image, (list, tuple)):
+            return self._pass([image], precision, keep, layers)[0]
+        if not image:
+            raise ImageError("there is no image to trace: the list is empty")
+        return self._pass(list(image), precision, keep, layers)
+
+    def _pass(
+        self,
+        images: Sequence[ImageSource | Tensor],
+        precision: Precision,
+        keep: Collection[str],
+        layers: Collection[int] | None,
+    ) -> list[Trace]:
+        inputs = [self._input(image) for image in images]
+        shapes = {tuple(x.shape[1:]) for x, *_ in inputs}
+        if len(shapes) > 1:
+            raise ImageError(
+                f"the images make model inputs of different shapes {sorted(shapes)}; trace them one by one"
+            )
+        batch = torch.cat([x for x, *_ in inputs]).to(self.device, self.dtype)
+        precision = "float32" if self._too_large else precision
+        with self._eager(), self._explained():
+            records = capture(self._anatomy, batch, precision=precision, keep=keep, layers=layers)
+            if precision == "float16" and any(record.overflowed() for record in records):
+                self._too_large = True  # from now on at once
+                records = capture(self._anatomy, batch, precision="float32", keep=keep, layers=layers)
+        traces = []
+        for record, (x, picture, frame, notes) in zip(records, inputs, strict=True):
+            rows, cols = record.grids[0]
+            height, width = rows * self.patch_size[0], cols * self.patch_size[1]
+            if record.was_training:
+                notes.append("the model is in train mode; it was traced in eval mode")
+            traces.append(
+                Trace(
+                    record,
+                    pixels=_covered(x[0], height, width),
+                    prefix=self.prefix,
+                    frame=(frame or Frame.whole(x.shape[3], x.shape[2])).resized(height, width),
+                    preprocessing=self.preprocessing,
+                    image=picture,
+                    model_name=self.name,
+                    class_names=self.class_names,
+                    notes=[*notes, *self._anatomy.notes],
+                    given=x.to(self.dtype).cpu(),
+                )
+            )
+        return traces
+
+    def _input(
+        self, image: ImageSource | Tensor
+    ) -> tuple[Tensor, Image.Image | None, Frame | None, list[str]]:
+        """Model input, original picture, frame, and what a reader should know."""
         notes = []
         if isinstance(image, Tensor):
             x, picture = _batch(image), None
@@ -157,27 +260,29 @@ class Inspector:
                     "the geometry of transform= is not known: the picture shown is what the model saw"
                 )
         self._check(x)
-        grid = self._grid_of(*x.shape[2:])
-        height, width = grid.rows * self.patch_size[0], grid.cols * self.patch_size[1]
-        record = capture(self._anatomy, x.to(self.device, self.dtype))
-        if record.layers[0].shape[1] != grid.tokens:
+        return x, picture, frame, notes
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what to do about an operation that half precision does not have."""
+        try:
+            yield
+        except (RuntimeError, NotImplementedError) as error:
+            if "not implemented for" not in str(error) or self.dtype.itemsize >= 4:
+                raise
+            kind = str(self.dtype).removeprefix("torch.")
             raise ModelError(
-                f"the model made {record.layers[0].shape[1]} tokens of this input, but {len(grid.prefix)} "
-                f"prefix tokens and {grid.rows} x {grid.cols} patches are {grid.tokens}"
-            )
-        if record.was_training:
-            notes.append("the model is in train mode; it was traced in eval mode")
-        return Trace(
-            record,
-            pixels=_covered(x[0], height, width),
-            patch_grid=grid,
-            frame=(frame or Frame.whole(x.shape[3], x.shape[2])).resized(height, width),
-            preprocessing=self.preprocessing,
-            image=picture,
-            model_name=self.name,
-            class_names=self.class_names,
-            notes=notes,
-        )
+                f"an operation of this model does not exist for {kind} on {self.device.type} ({error}); "
+                'trace it with Inspector(model, dtype="float32")'
+            ) from error
+
+    @contextmanager
+    def _eager(self) -> Iterator[None]:
+        """Run compiled parts as plain Python: a compiled one calls no hook."""
+        with ExitStack() as stack:
+            if self._compiled:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            yield
 
     def __repr__(self) -> str:
         return card.text(self.name, self._facts())
@@ -190,9 +295,10 @@ class Inspector:
         return {
             "grid": f"{grid.rows} x {grid.cols} patches of {high} x {wide} px",
             "prefix tokens": ", ".join(grid.prefix) or "none",
-            "depth": f"{self.layers} layers",
-            "width": f"{self.width}, MLP {self.hidden}",
-            "heads": str(self.heads),
+            "family": self._anatomy.family,
+            "depth": f"{self.layers} layers" + (f" x {self.width}" if self.width else ""),
+            "heads": _each(sum(a.heads for a in block.attentions) for block in self._anatomy.blocks),
+            "MLP": _each(0 if block.units is None else block.units.count for block in self._anatomy.blocks),
             "preprocessing": self.preprocessing.describe(),
             "classes": _classes(self.class_names),
             "runs on": f"{self.device}, {str(self.dtype).removeprefix('torch.')}",
@@ -205,7 +311,7 @@ class Inspector:
         """Model input, original picture and frame; without the latter two where the geometry is not known."""
         if self._anatomy.channels != 3 and not self._own_transform:
             raise ImageError(
-                f"the model takes {self._anatomy.channels} channels, so timm's preprocessing of pictures "
+                f"the model takes {self._anatomy.channels} channels, so the usual preprocessing of pictures "
                 "does not apply; pass transform= to Inspector, or trace a preprocessed tensor"
             )
         x = self.preprocessing(picture)
@@ -244,6 +350,33 @@ def _keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 256 << 20)
 
 
+def _check_choices(
+    precision: object, keep: Collection[str], layers: Collection[int] | None, depth: int
+) -> None:
+    if precision not in ("float16", "float32"):
+        raise ValueError(f'precision must be "float16" or "float32", got {precision!r}')
+    if isinstance(keep, str) or not set(keep) <= set(FIELDS) or not keep:
+        raise ValueError(f"keep must name at least one of {', '.join(map(repr, FIELDS))}, got {keep!r}")
+    wrong = [layer for layer in layers or () if not 0 <= layer <= depth]
+    if wrong or (layers is not None and not layers):
+        raise ValueError(f"layers must be some of 0..{depth}, got {wrong or list(layers or ())}")
+
+
+def _width(model: nn.Module) -> int | None:
+    """Read the width of the residual stream off a model, under the names that libraries give it."""
+    for holder in (model, getattr(model, "config", None)):
+        for name in ("embed_dim", "hidden_size", "hidden_dim"):
+            width = getattr(holder, name, None)
+            if isinstance(width, int):
+                return width
+    return None
+
+
+def _each(counts: Iterable[int]) -> str:
+    """Say a number that may differ from block to block: each different one once, in order."""
+    return ", ".join(dict.fromkeys(str(count) if count else "none" for count in counts))
+
+
 def _covered(pixels: Tensor, height: int, width: int) -> Tensor:
     """Pad or cut an input where the model does so, to what its patches cover."""
     if pixels.shape[1:] == (height, width):
@@ -256,7 +389,7 @@ def _batch(x: Tensor) -> Tensor:
     if x.ndim == 3:
         x = x[None]
     if x.ndim != 4 or len(x) != 1:
-        many = "; trace one image at a time" if x.ndim == 4 else ""
+        many = "; give several as a list" if x.ndim == 4 else ""
         raise ImageError(f"a preprocessed tensor has shape (C, H, W) or (1, C, H, W), got {shape}{many}")
     if not x.is_floating_point():
         raise ImageError(

@@ -7,6 +7,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from torch import nn
+
+
+def timm_config(model: nn.Module) -> dict[str, Any]:
+    """Give the timm ``pretrained_cfg`` of a model, or of the one that it wraps; empty if it has none."""
+    return dict(getattr(getattr(model, "timm_model", model), "pretrained_cfg", None) or {})
+
+
+def label_config(model: nn.Module) -> dict[str, Any]:
+    """Say what a model itself knows of its classes, in the words of timm's ``pretrained_cfg``.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of timm; or of transformers, whose config has ``id2label``.
+    """
+    labels = getattr(getattr(model, "config", None), "id2label", None)
+    if not isinstance(labels, Mapping) or set(labels) != set(range(len(labels))):
+        return timm_config(model)
+    names = [str(labels[index]) for index in range(len(labels))]
+    if all(name == f"LABEL_{index}" for index, name in enumerate(names)):  # nobody gave any
+        return timm_config(model)
+    return {"num_classes": len(names), "label_names": names}
 
 
 def class_names(count: int, config: Mapping[str, Any], given: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -17,7 +40,7 @@ def class_names(count: int, config: Mapping[str, Any], given: Sequence[str] | No
     count : int
         Number of classes; 0 for a model without a classifier.
     config : mapping
-        The model's timm ``pretrained_cfg``; empty if it has none.
+        What `label_config` says of the model, or its timm ``pretrained_cfg``; empty if there is nothing.
     given : sequence of str, optional
         Names that the user gives; they win.
 

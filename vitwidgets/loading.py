@@ -16,8 +16,8 @@ import timm
 import torch
 from torch import nn
 
-from vitwidgets.anatomy import anatomy
 from vitwidgets.errors import ModelError, WeightsError
+from vitwidgets.families import anatomy
 
 _FILE_SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".npz", ".tar"})
 _NETWORK_PACKAGES = frozenset({"huggingface_hub", "httpx", "requests", "urllib3"})
@@ -55,7 +55,8 @@ def find(
     if isinstance(model, nn.Module):
         if weights is not None:
             raise ValueError("weights= goes with a timm name; load them into your module before you pass it")
-        module = _unwrapped(model)
+        module = unwrapped(model)
+        _check_eager(module)
         config = getattr(module, "pretrained_cfg", None) or {}
         return module, config.get("architecture") or type(module).__name__, None
     if not isinstance(model, str):
@@ -148,7 +149,7 @@ def place(
     return (copy.deepcopy(module) if copied else module).to(device=wanted, dtype=dtype)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """Take the module out of `torch.compile` or `DataParallel`: only there can its parts be watched."""
     while True:
         inner = getattr(model, "_orig_mod", None)
@@ -157,6 +158,19 @@ def _unwrapped(model: nn.Module) -> nn.Module:
         if inner is None:
             return model
         model = inner
+
+
+def _check_eager(model: nn.Module) -> None:
+    """Refuse what runs without Python: nothing of it can be watched."""
+    if isinstance(model, torch.jit.ScriptModule):
+        kind = "a TorchScript module"
+    elif isinstance(model, torch.fx.GraphModule):
+        kind = "an exported or traced graph"
+    else:
+        return
+    raise ModelError(
+        f"{kind} computes its attention where no hook sees it; pass the Python module that it was made from"
+    )
 
 
 def _check_name(name: str, *, pretrained: bool) -> None:

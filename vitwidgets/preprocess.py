@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from timm.data.config import resolve_data_config
 from timm.data.transforms import CenterCropOrPad, MaybePILToTensor, ResizeKeepRatio
 from timm.data.transforms_factory import create_transform
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision import transforms as tv
 
+from vitwidgets import processors
+from vitwidgets.anatomy import Anatomy
 from vitwidgets.errors import ImageError
 from vitwidgets.geometry import Frame
+from vitwidgets.labels import timm_config
+from vitwidgets.processors import Cropping, Processed, Resizing, Unknown
 
 Transform: TypeAlias = Callable[[Image.Image], Tensor]
 
@@ -30,9 +36,44 @@ class Preprocessing:
     ----------
     transform : callable
         Takes a PIL image (RGB), gives a tensor of shape (C, H, W) or (1, C, H, W).
+    origin : str
+        Where it comes from, if not from the model itself.
     """
 
     transform: Transform
+    origin: str = ""
+
+    @classmethod
+    def of(cls, transform: Any) -> Preprocessing:
+        """Take a user's transform, or the processor of another library.
+
+        Parameters
+        ----------
+        transform : callable
+            A torchvision ``Compose`` or any callable; an image processor of transformers; what open_clip's
+            ``create_model_and_transforms`` gives; the ``transforms()`` of torchvision's weights.
+        """
+        return cls(processors.adapt(transform))
+
+    @classmethod
+    def for_model(cls, model: nn.Module, anatomy: Anatomy) -> Preprocessing:
+        """Find a model's own preprocessing, or else what is usual for its kind; `origin` says which.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The model.
+        anatomy : Anatomy
+            Its parts.
+        """
+        config: dict[str, Any] = timm_config(model)
+        size = anatomy.input_size or tuple(config.get("input_size", (3, 224, 224))[1:])
+        found = None if config else processors.default(model, (size[0], size[1]), anatomy.patch_size)
+        if found is not None:
+            return cls(*found)
+        return cls.from_config(
+            resolve_data_config({"input_size": (anatomy.channels, *size)}, pretrained_cfg=config)
+        )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
@@ -42,6 +83,8 @@ class Preprocessing:
     @property
     def steps(self) -> tuple[Any, ...]:
         """The transform's steps in order; the transform itself where it is no `Compose`."""
+        if isinstance(self.transform, Processed):
+            return self.transform.steps
         if isinstance(self.transform, tv.Compose):
             return tuple(self.transform.transforms)
         return (self.transform,)
@@ -115,7 +158,8 @@ class Preprocessing:
     def describe(self) -> str:
         """One line for people: sizes, crop, interpolation, normalisation."""
         words = [_WORDS[type(step)](step) for step in self.steps if type(step) in _WORDS]
-        return ", ".join(words) or getattr(self.transform, "__name__", type(self.transform).__name__)
+        known = ", ".join(words) or getattr(self.transform, "__name__", type(self.transform).__name__)
+        return f"{known} ({self.origin})" if self.origin else known
 
     def _refuse_slivers(self, image: Image.Image) -> None:
         """Refuse a picture so elongated that its resized copy would be huge, or have a side of no pixels."""
@@ -150,12 +194,12 @@ def _size_of_keep_ratio(step: ResizeKeepRatio, width: int, height: int) -> tuple
     return round(width / ratio), round(height / ratio)
 
 
-def _cropped(frame: Frame, size: Sequence[int]) -> Frame:
+def _cropped(frame: Frame, size: Sequence[int], rounded: Callable[[float], int] = round) -> Frame:
     """Crop a frame in the middle to (height, width); where it is smaller it is padded on both sides."""
     starts = []
     for have, want in zip(frame.input, size, strict=True):
         pad = max(want - have, 0) // 2
-        starts.append(round((max(have, want) - want) / 2.0) - pad)
+        starts.append(rounded((max(have, want) - want) / 2.0) - pad)
     top, left = starts
     return Frame(
         frame.original,
@@ -191,14 +235,20 @@ _WORDS: dict[type, Callable[[Any], str]] = {
     tv.CenterCrop: lambda step: f"centre crop {_by(step.size)}",
     CenterCropOrPad: lambda step: f"centre crop or pad {_by(step.size)}",
     tv.Normalize: lambda step: f"mean {_numbers(step.mean)}, std {_numbers(step.std)}",
+    Resizing: lambda step: str(step.words),
+    Cropping: lambda step: str(step.words),
+    Unknown: lambda step: str(step.words),
 }
 _RESIZED: dict[type, Callable[[Any, int, int], tuple[int, int]]] = {
     tv.Resize: _size_of_resize,
     ResizeKeepRatio: _size_of_keep_ratio,
+    Resizing: lambda step, width, height: step.sizes(width, height),
 }
 _RULES: dict[type, Callable[[Any, Frame], Frame]] = {
     tv.Resize: _resized(_size_of_resize),
     ResizeKeepRatio: _resized(_size_of_keep_ratio),
+    Resizing: _resized(lambda step, width, height: step.sizes(width, height)),
+    Cropping: lambda step, frame: _cropped(frame, step.size, floor),
     tv.CenterCrop: lambda step, frame: _cropped(frame, step.size),
     CenterCropOrPad: lambda step, frame: _cropped(frame, step.size),
 }

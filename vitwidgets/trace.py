@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +13,18 @@ from PIL import Image
 from torch import Tensor
 
 from vitwidgets.analysis.attention import rollout
-from vitwidgets.capture import Record
 from vitwidgets.geometry import Frame, PatchGrid
 from vitwidgets.preprocess import Preprocessing
+from vitwidgets.record import FromScores, Record
+
+if TYPE_CHECKING:
+    from vitwidgets.check import Check
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
 
 class Trace:
-    """One image's way through one model. Made by `Inspector.trace`.
+    """One image's way through one model. Made by `Inspector.trace`, or by `Trace.load`.
 
     Layers are numbered ``0..L``: 0 is what enters the first block, `l` what block `l` puts out. Tokens are in
     sequence order, prefix tokens first. All arrays are numpy float32; those that are kept for the next call
@@ -32,12 +36,12 @@ class Trace:
         The pass.
     pixels : Tensor, shape (C, H, W)
         The model input; `H` and `W` are covered by the patch grid.
-    patch_grid : PatchGrid
-        Tokens and patches.
+    prefix : tuple of str
+        Names of the prefix tokens.
     frame : Frame
         Where the model input lies in the original picture.
-    preprocessing : Preprocessing
-        How `pixels` were made.
+    preprocessing : Preprocessing or None
+        How `pixels` were made; not needed where `image` is given.
     image : PIL.Image.Image or None
         The original picture, RGB; None if only `pixels` are known.
     model_name : str
@@ -46,6 +50,8 @@ class Trace:
         One name per logit; empty if the model has no classifier.
     notes : list of str
         What a reader should know about this trace.
+    given : Tensor or None
+        What the model was given, (1, C, H, W), for `check`; None if the model is not at hand.
     """
 
     def __init__(
@@ -53,25 +59,33 @@ class Trace:
         record: Record,
         *,
         pixels: Tensor,
-        patch_grid: PatchGrid,
+        prefix: tuple[str, ...],
         frame: Frame,
-        preprocessing: Preprocessing,
+        preprocessing: Preprocessing | None,
         image: Image.Image | None,
         model_name: str,
         class_names: tuple[str, ...],
         notes: list[str],
+        given: Tensor | None = None,
     ) -> None:
         self._record = record
         self._pixels = pixels
         self._preprocessing = preprocessing
         self._image = image
         self._said = notes
-        self.patch_grid = patch_grid
+        self._given = given
+        self._check: Check | None = None
+        self._grids = [PatchGrid(*grid, prefix) for grid in record.grids]
         self.frame = frame
         self.model_name = model_name
         self.class_names = class_names
 
     # ------------------------------------------------------------------ shape
+
+    @property
+    def patch_grid(self) -> PatchGrid:
+        """The patch grid of layer 0, which is the finest; `grid_of` gives that of any layer."""
+        return self._grids[0]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -86,29 +100,68 @@ class Trace:
     @property
     def layers(self) -> int:
         """Number of blocks, `L`."""
-        return len(self._record.scores)
+        return self._record.depth
 
     @property
     def width(self) -> int:
-        """Width of the residual stream, `D`."""
-        return self._record.layers[0].shape[-1]
+        """Width of the residual stream, `D`; where it grows from stage to stage, of the last layer."""
+        return self._record.widths[-1]
 
     @property
     def heads(self) -> int:
-        """Attention heads of each block."""
-        return self._record.scores[0].q.shape[1]
+        """Attention heads of a block; where they differ, the most."""
+        return max(self._record.heads)
 
     @property
     def hidden(self) -> int:
-        """Hidden units of each block's MLP."""
-        return self._record.hidden[0].shape[-1]
+        """Hidden units of a block's MLP; where they differ, the most."""
+        return max(self._record.hidden)
+
+    def grid_of(self, layer: int) -> PatchGrid:
+        """Tokens and patches of `layer` (``0..L``)."""
+        return self._grids[self._layer(layer)]
+
+    def width_of(self, layer: int) -> int:
+        """Neurons of `layer` (``0..L``)."""
+        return self._record.widths[self._layer(layer)]
+
+    def heads_of(self, layer: int) -> int:
+        """Attention heads of block `layer`; 0 for layer 0 and where there is no attention map."""
+        return self._record.heads[self._layer(layer)]
+
+    def hidden_of(self, layer: int) -> int:
+        """Hidden units of the MLP of block `layer`; 0 for layer 0 and where there is none."""
+        return self._record.hidden[self._layer(layer)]
+
+    def why_not(self, field: str, layer: int) -> str:
+        """Say why something is not there, as a clause for a reader; empty if it is there.
+
+        Parameters
+        ----------
+        field : {"tokens", "attention", "mlp", "rollout"}
+            What.
+        layer : int
+            ``0..L``.
+        """
+        self._layer(layer)
+        if field == "rollout":
+            return self._no_rollout(layer)
+        return self._record.missing.get(field, {}).get(layer, "")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the kept tensors take in memory, pixels and original picture not counted."""
+        return self._record.nbytes
 
     # ------------------------------------------------------------------ picture
 
     @cached_property
     def image(self) -> Image.Image:
         """The original picture, RGB. Of a preprocessed tensor: the input with its normalisation undone."""
-        return self._image if self._image is not None else self._preprocessing.picture(self.pixels)
+        if self._image is not None:
+            return self._image
+        assert self._preprocessing is not None
+        return self._preprocessing.picture(self.pixels)
 
     @cached_property
     def pixels(self) -> Array:
@@ -117,15 +170,54 @@ class Trace:
 
     # ------------------------------------------------------------------ activations
 
-    @cached_property
+    def layer(self, layer: int) -> Array:
+        """Give the residual stream at one layer.
+
+        Parameters
+        ----------
+        layer : int
+            ``0..L``.
+
+        Returns
+        -------
+        ndarray, shape (N, D)
+            Read-only.
+
+        Raises
+        ------
+        IndexError
+            If `layer` is out of range.
+        ValueError
+            If the trace does not hold it; says why.
+        """
+        self._there("tokens", self._layer(layer))
+        return _read_only(self._record.layers[layer])
+
+    @property
     def tokens(self) -> Array:
-        """The residual stream, (L + 1, N, D). Read-only."""
-        stack = torch.cat([layer.float() for layer in self._record.layers])
-        self._record.layers[:] = stack.split(1)  # the stack replaces the pass's tensors: one copy, not two
-        return _read_only(stack)
+        """The residual stream, (L + 1, N, D).
+
+        Raises
+        ------
+        ValueError
+            If some layer was not kept, or the layers differ in shape: then `layer` gives them one by one.
+        """
+        for layer in range(self.layers + 1):
+            self._there("tokens", layer)
+        if not self.is_column:
+            raise ValueError(
+                f"the layers of {self.model_name} differ in shape, so they make no one array; "
+                "trace.layer(l) gives them one by one, trace.grid_of(l) their patch grids"
+            )
+        return np.stack([self.layer(layer) for layer in range(self.layers + 1)])
+
+    @property
+    def is_column(self) -> bool:
+        """Whether all layers have one patch grid and one width."""
+        return len(set(self._record.grids)) == 1 and len(set(self._record.widths)) == 1
 
     def attention(self, layer: int) -> Array:
-        """Attention of block `layer`.
+        """Attention of block `layer`: the weights that its values got.
 
         Parameters
         ----------
@@ -135,17 +227,25 @@ class Trace:
         Returns
         -------
         ndarray, shape (heads, N, N)
-            Row `i` of a head is what token `i` attends to: at least 0, sums to 1.
+            Row `i` of a head is what token `i` attends to. Of softmax attention it is at least 0 and sums to
+            1; where heads are mixed or subtracted after the softmax these are the effective weights.
 
         Raises
         ------
         IndexError
             If `layer` is out of range; layer 0 is the input and has no attention.
+        ValueError
+            If the trace does not hold it; says why.
+        RuntimeError
+            If it is computed from the model, and the model has changed since.
         """
-        return self._scores(layer).softmax(dim=-1).numpy()
+        self._there("attention", self._block(layer))
+        return self._record.weights(layer).numpy()
 
     def mlp(self, layer: int) -> Array:
         """Hidden units of the MLP of block `layer`, after the activation.
+
+        Computed by the block's own MLP from what it was given in the pass.
 
         Parameters
         ----------
@@ -161,8 +261,13 @@ class Trace:
         ------
         IndexError
             If `layer` is out of range; layer 0 is the input and has no MLP.
+        ValueError
+            If the trace does not hold it; says why.
+        RuntimeError
+            If the model has changed since.
         """
-        return _read_only(self._record.hidden[self._block(layer)][0])
+        self._there("mlp", self._block(layer))
+        return _read_only(self._record.hidden_units(layer))
 
     def rollout(self) -> Array:
         """Attention rollout of all layers: see `vitwidgets.analysis.rollout`. Kept for the next call.
@@ -171,7 +276,15 @@ class Trace:
         -------
         ndarray, shape (L + 1, N, N)
             Element ``[l, i, j]``: the share of input token `j` in token `i` of layer `l`. Read-only.
+
+        Raises
+        ------
+        ValueError
+            If some block has no attention map on the patch grid.
         """
+        reason = self._no_rollout(self.layers)
+        if reason:
+            raise ValueError(f"there is no rollout: {reason}")
         return self._rollout
 
     # ------------------------------------------------------------------ predictions
@@ -179,12 +292,12 @@ class Trace:
     @cached_property
     def logits(self) -> Array:
         """What the model put out: (classes,), or its features where it has no classifier."""
-        return _read_only(self._record.output[0])
+        return _read_only(self._record.output)
 
     @property
     def has_predictions(self) -> bool:
         """Whether the output is one logit per class."""
-        return self._record.output.shape == (1, len(self.class_names)) != (1, 0)
+        return self._record.output.shape == (len(self.class_names),) != (0,)
 
     @cached_property
     def probabilities(self) -> Array:
@@ -200,7 +313,7 @@ class Trace:
                 f"{self.model_name} has no classifier (it puts out shape {self.logits.shape}), so there are "
                 "no predictions; build it with num_classes="
             )
-        return _read_only(self._record.output[0].double().softmax(dim=-1))
+        return _read_only(self._record.output.double().softmax(dim=-1))
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Name the most probable classes, most probable first.
@@ -227,26 +340,69 @@ class Trace:
 
     # ------------------------------------------------------------------ for the browser
 
-    def queries(self, layer: int) -> Array:
-        """Give the queries of block `layer` (``1..L``), (heads, N, head_dim), times the scale."""
-        scores = self._record.scores[self._block(layer)]
-        return (scores.q[0].float() * scores.scale).numpy()
+    def queries(self, layer: int) -> Array | None:
+        """Give the queries of block `layer` (``1..L``), (heads, N, head_dim), times the scale.
 
-    def keys(self, layer: int) -> Array:
-        """Give the keys of block `layer` (``1..L``), (heads, N, head_dim). Read-only."""
-        return _read_only(self._record.scores[self._block(layer)].k[0])
-
-    def bias(self, layer: int) -> Array | None:
-        """Give what block `layer` (``1..L``) adds to its scores, (heads, N, N), or None. Read-only."""
-        bias = self._record.scores[self._block(layer)].bias
-        return None if bias is None else _read_only(bias.expand(1, self.heads, *bias.shape[-2:])[0])
-
-    def log_normalizer(self, layer: int) -> Array:
-        """Log-sum-exp of each row of scores of block `layer` (``1..L``), (heads, N).
-
-        ``attention[h, i, j] = exp(queries[h, i] @ keys[h, j] + bias[h, i, j] - log_normalizer[h, i])``.
+        None where its attention is not the softmax of queries times keys alone.
         """
-        return self._scores(layer).logsumexp(dim=-1).numpy()
+        parts = self._plain(layer)
+        if parts is None:
+            return None
+        return torch.cat([part.scores.q[0].float() * part.scores.scale for part in parts]).numpy()
+
+    def keys(self, layer: int) -> Array | None:
+        """Give the keys of block `layer` (``1..L``), (heads, N, head_dim); None as for `queries`."""
+        parts = self._plain(layer)
+        return None if parts is None else torch.cat([part.scores.k[0].float() for part in parts]).numpy()
+
+    def log_normalizer(self, layer: int) -> Array | None:
+        """Log-sum-exp of each row of scores of block `layer` (``1..L``), (heads, N); None as for `queries`.
+
+        ``attention[h, i, j] = exp(queries[h, i] @ keys[h, j] - log_normalizer[h, i])``.
+        """
+        parts = self._plain(layer)
+        if parts is None:
+            return None
+        return torch.cat([part.scores.logits()[0].logsumexp(dim=-1) for part in parts]).numpy()
+
+    # ------------------------------------------------------------------ proof
+
+    def check(self) -> Check:
+        """Prove that what the trace shows is what the model computed: see `vitwidgets.check.check`.
+
+        Runs the model twice as long as a pass; the result is kept in `checked`.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not at hand: the trace comes from a file.
+        """
+        from vitwidgets.check import check
+
+        if self._given is None:
+            raise RuntimeError("the model is not at hand: this trace was loaded from a file")
+        self._check = check(self._record, self._given)
+        return self._check
+
+    @property
+    def checked(self) -> Check | None:
+        """What `check` found, if it was run."""
+        return self._check
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trace to a safetensors file: see `vitwidgets.saved.save`."""
+        from vitwidgets.saved import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Trace:
+        """Read a trace that `save` wrote: see `vitwidgets.saved.load`."""
+        from vitwidgets.saved import load
+
+        return load(path)
 
     # ------------------------------------------------------------------ notes
 
@@ -269,17 +425,43 @@ class Trace:
 
     # ------------------------------------------------------------------ inside
 
+    def _layer(self, layer: int) -> int:
+        if not 0 <= layer <= self.layers:
+            raise IndexError(f"layer {layer} is out of range 0..{self.layers}")
+        return layer
+
     def _block(self, layer: int) -> int:
         if not 1 <= layer <= self.layers:
             why = " (layer 0 is the input: no attention and no MLP yet)" if layer == 0 else ""
             raise IndexError(f"layer {layer} is out of range 1..{self.layers}{why}")
-        return layer - 1
+        return layer
 
-    def _scores(self, layer: int) -> Tensor:
-        scores = self._record.scores[self._block(layer)]
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            product = (scores.q.float() * scores.scale) @ scores.k.float().transpose(-2, -1)
-            return (product if scores.bias is None else product + scores.bias.float())[0]
+    def _there(self, field: str, layer: int) -> None:
+        reason = self.why_not(field, layer)
+        if reason:
+            raise ValueError(f"layer {layer} has no {_NAMES[field]}: {reason}")
+
+    def _plain(self, layer: int) -> list[FromScores] | None:
+        """The block's attentions, if each is a softmax of queries times keys."""
+        self._there("attention", self._block(layer))
+        parts = [
+            part
+            for part in self._record.attention[layer]
+            if isinstance(part, FromScores) and part.scores.bias is None
+        ]
+        return parts if len(parts) == len(self._record.attention[layer]) else None
+
+    def _no_rollout(self, layer: int) -> str:
+        if layer == 0:
+            return ""
+        if not self.is_column:
+            return "the patch grid changes between the layers, so attention cannot be chained"
+        for block in range(1, layer + 1):
+            signed = self._record.missing.get("rollout", {}).get(block, "")
+            reason = self.why_not("attention", block) or signed
+            if reason:
+                return f"it needs the attention of block {block}: {reason}"
+        return ""
 
     @cached_property
     def _rollout(self) -> Array:
@@ -288,9 +470,9 @@ class Trace:
 
     def _not_finite(self) -> list[str]:
         notes = []
-        kinds = (("layer", self._record.layers, 0), ("the MLP of block", self._record.hidden, 1))
-        for name, stages, first in kinds:
-            bad = {number: count for number, stage in enumerate(stages, first) if (count := _bad_rows(stage))}
+        calls = {layer: units.tensors()[0] for layer, units in self._record.units.items()}
+        for name, stages in (("layer", self._record.layers), ("the MLP of block", calls)):
+            bad = {number: count for number, stage in stages.items() if (count := _bad_rows(stage))}
             if bad:
                 start = min(bad)
                 notes.append(
@@ -300,6 +482,9 @@ class Trace:
         if not bool(torch.isfinite(self._record.output).all()):
             notes.append("the model's output is not finite: its predictions mean nothing")
         return notes
+
+
+_NAMES = {"tokens": "tokens", "attention": "attention", "mlp": "MLP units"}
 
 
 def _bad_rows(values: Tensor) -> int:

@@ -1,8 +1,8 @@
-"""What tracing an image costs beside the model's plain forward pass.
+"""What tracing an image costs beside the model's plain forward pass, and what other ways cost.
 
-One thread, processor time, plain and traced pass taking turns, random weights. The ratio is the median over
-the rounds of each round's own ratio, so a slow spell of the machine hits both sides. Kept traces stay alive,
-so each needs fresh memory; the others reuse the memory of the trace before, as in a loop over images.
+One thread, processor time, random weights. Plain pass, trace and the other ways take turns; a ratio is the
+median over the rounds of each round's own ratio to the plain pass, so that a slow spell hits all.
+"on demand" is the attention of one layer, asked of a trace, against the forward pass of one block.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import process_time
 
+import rivals
 import timm
 import torch
 from PIL import Image
@@ -21,7 +22,15 @@ from PIL import Image
 from vitwidgets import Inspector
 
 RESULTS = Path(__file__).with_name("results")
-TARGETS = {"vit_base_patch16_224": 1.05, "vit_tiny_patch16_224": 1.10}
+MODELS = {
+    # name: (target, rounds, calls a round)
+    "vit_tiny_patch16_224": (1.10, 31, 5),
+    "vit_small_patch16_224": (1.05, 21, 2),
+    "vit_base_patch16_224": (1.05, 15, 1),
+    "vit_base_patch16_384": (1.05, 9, 1),
+    "vit_base_patch14_dinov2": (1.05, 5, 1),
+    "vit_large_patch14_clip_336": (1.05, 5, 1),
+}
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -32,67 +41,86 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return (process_time() - start) / repeats
 
 
-def measure(name: str, rounds: int, repeats: int) -> list[dict[str, float | str]]:
-    """Compare tracing a ready tensor, and a picture of 224 px, with the model's own pass on the same."""
+def measure(name: str, rounds: int, repeats: int) -> dict[str, float | str]:
+    """Ratios to the plain pass of a tensor."""
     torch.manual_seed(0)
     model = timm.create_model(name).eval()
     inspector = Inspector(model)
     picture = Image.effect_noise((224, 224), 64).convert("RGB")
     x = inspector.preprocessing(picture)
+    extract = rivals.attention_extract(rivals.unfused(name))
+    hooked = rivals.hooks(rivals.unfused(name))
 
     @torch.no_grad()
-    def plain_tensor() -> torch.Tensor:
+    def plain() -> object:
         return model(x)
 
     @torch.no_grad()
-    def plain_picture() -> torch.Tensor:
+    def plain_picture() -> object:
         return model(inspector.preprocessing(picture))
 
-    kept: list[object] = []
-    pairs = {
-        "tensor": (plain_tensor, lambda: inspector.trace(x)),
-        "picture": (plain_picture, lambda: inspector.trace(picture)),
-        "tensor, kept": (plain_tensor, lambda: kept.append(inspector.trace(x))),
+    ways: dict[str, Callable[[], object]] = {
+        "plain": plain,
+        "trace": lambda: inspector.trace(x),
+        "float32": lambda: inspector.trace(x, precision="float32"),
+        "plain picture": plain_picture,
+        "picture": lambda: inspector.trace(picture),
+        "extract": lambda: extract(x),
+        "hooks": lambda: hooked(x),
     }
-    rows: list[dict[str, float | str]] = []
-    for given, (plain, traced) in pairs.items():
-        kept.clear()
-        plain(), traced()
-        base, full = [], []
-        for number in range(rounds if "kept" not in given else min(rounds, 9)):
-            first, second = (plain, traced) if number % 2 else (traced, plain)
-            times = seconds(first, repeats), seconds(second, repeats)
-            base.append(times[0] if number % 2 else times[1])
-            full.append(times[1] if number % 2 else times[0])
-        rows.append(
-            {
-                "model": name,
-                "input": given,
-                "plain_ms": 1e3 * statistics.median(base),
-                "trace_ms": 1e3 * statistics.median(full),
-                "ratio": statistics.median(b / a for a, b in zip(base, full, strict=True)),
-                "target": TARGETS[name],
-            }
-        )
-    return rows
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for way in ways.values():
+        way()
+    order = list(ways)
+    for number in range(rounds):
+        for way in order if number % 2 else reversed(order):
+            times[way].append(seconds(ways[way], repeats))
+
+    def ratio(way: str, to: str = "plain") -> float:
+        return statistics.median(b / a for a, b in zip(times[to], times[way], strict=True))
+
+    trace, block = inspector.trace(x), model.blocks[-1]
+    layer = torch.from_numpy(trace.layer(trace.layers - 1).copy())[None]
+
+    @torch.no_grad()
+    def one_block() -> object:
+        return block(layer)
+
+    demand = [
+        seconds(lambda: trace.attention(trace.layers), repeats) / seconds(one_block, repeats)
+        for _ in range(rounds)
+    ]
+    return {
+        "model": name,
+        "tokens": trace.patch_grid.tokens,
+        "plain_ms": 1e3 * statistics.median(times["plain"]),
+        "trace": ratio("trace"),
+        "float32": ratio("float32"),
+        "picture": ratio("picture", "plain picture"),
+        "extract": ratio("extract"),
+        "hooks": ratio("hooks"),
+        "on demand": statistics.median(demand),
+    }
 
 
 def main() -> None:
     """Measure, print a table, save it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=31)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--rounds", type=int, help="instead of those of each model")
+    parser.add_argument("--model", choices=MODELS, action="append")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [
-        row
-        for name in TARGETS
-        for row in measure(name, rounds, repeats=1 if name.startswith("vit_base") else 5)
-    ]
-    print(f"{'model':24}{'input':14}{'plain ms':>10}{'trace ms':>10}{'ratio':>8}{'target':>8}")
-    for row in rows:
+    columns = ("trace", "float32", "picture", "extract", "hooks", "on demand")
+    print(f"{'model':28}{'tokens':>7}{'plain ms':>10}{'target':>8}" + "".join(f"{c:>11}" for c in columns))
+    rows = []
+    for name in arguments.model or MODELS:
+        target, rounds, repeats = MODELS[name]
+        row = {**measure(name, arguments.rounds or rounds, repeats), "target": target}
+        rows.append(row)
         print(
-            f"{row['model']:24}{row['input']:14}{row['plain_ms']:10.1f}{row['trace_ms']:10.1f}"
-            f"{row['ratio']:8.3f}{row['target']:8.2f}"
+            f"{name:28}{row['tokens']:7}{row['plain_ms']:10.1f}{target:8.2f}"
+            + "".join(f"{row[column]:11.3f}" for column in columns),
+            flush=True,
         )
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "trace_overhead.json").write_text(

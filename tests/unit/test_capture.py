@@ -6,23 +6,25 @@ from typing import Any
 import pytest
 import timm
 import torch
-from timm.models.vision_transformer import (
-    DiffParallelScalingBlock,
-    ParallelScalingBlock,
-    ParallelThingsBlock,
-    VisionTransformer,
-)
+from timm.models.vision_transformer import ParallelScalingBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitwidgets.anatomy import anatomy
-from vitwidgets.capture import Record, Scores, _scores_of_fused, capture
+from vitwidgets.capture import capture
 from vitwidgets.errors import ModelError
+from vitwidgets.families import anatomy
+from vitwidgets.record import Record
+from vitwidgets.watch import Scores, scores_of_fused
 
 
 def attention_of(scores: Scores) -> Tensor:
     product = scores.q @ scores.k.transpose(-2, -1) * scores.scale
     return (product if scores.bias is None else product + scores.bias).softmax(dim=-1)
+
+
+def scores_of(record: Record, layer: int) -> Scores:
+    (weights,) = record.attention[layer]
+    return weights.scores
 
 
 def hooks_of(model: nn.Module) -> int:
@@ -34,7 +36,8 @@ def modes() -> int:
 
 
 def record_of(model: nn.Module, x: Tensor) -> Record:
-    return capture(anatomy(model), x)
+    (record,) = capture(anatomy(model), x, precision="float32")
+    return record
 
 
 @torch.no_grad()
@@ -47,12 +50,12 @@ def test_logits_are_bit_equal_and_layers_are_timms_own(vit: VisionTransformer, x
     )
     handle.remove()
     record = record_of(vit, x)
-    assert torch.equal(record.output, expected)
-    assert torch.equal(record.layers[0], seen[0])
-    assert len(record.layers) == 4
-    for layer, found in zip(record.layers[1:], intermediates, strict=True):
+    assert torch.equal(record.output, expected[0])
+    assert torch.equal(record.layers[0], seen[0][0])
+    assert sorted(record.layers) == [0, 1, 2, 3]
+    for layer, found in enumerate(intermediates, start=1):
         patches, prefix = found if isinstance(found, tuple) else (found, found[:, :0])
-        assert torch.equal(layer, torch.cat([prefix, patches], dim=1))
+        assert torch.equal(record.layers[layer], torch.cat([prefix, patches], dim=1)[0])
 
 
 @torch.no_grad()
@@ -64,8 +67,8 @@ def test_attention_and_hidden_units_rebuild_the_block(vit: VisionTransformer, x:
             module.fused_attn = fused
     record = record_of(vit, x)
     for index, block in enumerate(vit.blocks):
-        before, after = record.layers[index], record.layers[index + 1]
-        attention, hidden = attention_of(record.scores[index]), record.hidden[index]
+        before, after = record.layers[index][None], record.layers[index + 1][None]
+        attention, hidden = record.weights(index + 1)[None], record.hidden_units(index + 1)[None]
         assert attention.shape == (1, 2, before.shape[1], before.shape[1])
         if isinstance(block, ParallelScalingBlock):
             *_, v = torch.split(block.in_proj(block.in_norm(before)), block.in_split, dim=-1)
@@ -92,11 +95,11 @@ def test_queries_and_keys_come_from_the_weights(make_vit: Callable[..., Any], x:
     record = record_of(model, x)
     for index, block in enumerate(model.blocks):
         enters = F.layer_norm(
-            record.layers[index], (24,), block.norm1.weight, block.norm1.bias, block.norm1.eps
+            record.layers[index][None], (24,), block.norm1.weight, block.norm1.bias, block.norm1.eps
         )
         qkv = enters @ block.attn.qkv.weight.T + block.attn.qkv.bias
         for found, wanted, norm in zip(
-            (record.scores[index].q, record.scores[index].k),
+            (scores_of(record, index + 1).q, scores_of(record, index + 1).k),
             qkv.chunk(3, dim=-1),
             (block.attn.q_norm, block.attn.k_norm),
             strict=False,
@@ -104,7 +107,7 @@ def test_queries_and_keys_come_from_the_weights(make_vit: Callable[..., Any], x:
             heads = wanted.reshape(1, -1, 2, 12).transpose(1, 2)
             expected = F.layer_norm(heads, (12,), norm.weight, norm.bias, norm.eps)
             torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-        assert record.scores[index].scale == pytest.approx(12**-0.5)
+        assert scores_of(record, index + 1).scale == pytest.approx(12**-0.5)
 
 
 @pytest.mark.parametrize(("mask", "causal"), [(None, False), (None, True), ("bool", False), ("bias", False)])
@@ -119,7 +122,7 @@ def test_reading_a_fused_call(mask: str | None, causal: bool) -> None:
     if given is not None and given.dtype == torch.bool:
         given = given | torch.eye(5, dtype=torch.bool)
     arguments: dict[str, Any] = {"attn_mask": given, "is_causal": causal, "scale": 0.7, "enable_gqa": True}
-    attention = attention_of(_scores_of_fused(q, k, v, **arguments))
+    attention = attention_of(scores_of_fused(q, k, v, **arguments))
     expected = F.scaled_dot_product_attention(q, k, v, **arguments)
     torch.testing.assert_close(attention @ v.repeat_interleave(2, dim=1), expected, atol=1e-5, rtol=1e-4)
 
@@ -130,7 +133,7 @@ def test_nothing_is_left_behind(vit: VisionTransformer, x: Tensor) -> None:
     assert hooks_of(vit) == hooks
     assert modes() == 0
     assert torch.is_grad_enabled()
-    assert not any(tensor.requires_grad for tensor in [*record.layers, *record.hidden, record.output])
+    assert not any(tensor.requires_grad for tensor in record.tensors())
 
 
 def test_train_mode_is_switched_and_restored_module_by_module(
@@ -144,7 +147,7 @@ def test_train_mode_is_switched_and_restored_module_by_module(
     flags = [module.training for module in model.modules()]
     record = record_of(model, x)
     assert record.was_training
-    assert torch.equal(record.output, expected)
+    assert torch.equal(record.output, expected[0])
     assert [module.training for module in model.modules()] == flags
     assert not record_of(model.eval(), x).was_training
 
@@ -181,7 +184,7 @@ def test_an_attention_that_is_not_understood(make_vit: Callable[..., Any], x: Te
 
     model = make_vit()
     model.blocks[1].attn = Odd(model.blocks[1].attn)
-    with pytest.raises(ModelError, match="block 2 computed attention 0 times"):
+    with pytest.raises(ModelError, match=r"block 2 \(Odd\) computed no attention"):
         record_of(model, x)
     assert modes() == 0
 
@@ -190,7 +193,7 @@ def test_a_block_that_does_not_run(make_vit: Callable[..., Any], x: Tensor) -> N
     model = make_vit()
     parts = anatomy(model)
     model.blocks = model.blocks[:2]
-    with pytest.raises(ModelError, match=r"ran 2 blocks, 2 attentions and 2 MLPs.*each of the 3 blocks"):
+    with pytest.raises(ModelError, match=r"block 3 \(Block\) ran 0 times.*each of the 3 blocks"):
         capture(parts, x)
 
 
@@ -200,32 +203,16 @@ def test_gradient_checkpointing(make_vit: Callable[..., Any], x: Tensor) -> None
     model.set_grad_checkpointing(True)
     found = record_of(model, x)
     assert torch.equal(found.output, expected.output)
-    assert torch.equal(attention_of(found.scores[2]), attention_of(expected.scores[2]))
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        ({"attn_layer": "diff"}, r"block 1 \(Block\).*differential attention"),
-        ({"block_fn": DiffParallelScalingBlock}, "differential attention"),
-        ({"block_fn": ParallelThingsBlock}, "several attentions side by side"),
-        ({"depth": 0}, "no blocks"),
-    ],
-)
-def test_blocks_that_cannot_be_traced(
-    make_vit: Callable[..., Any], options: dict[str, Any], problem: str
-) -> None:
-    with pytest.raises(ModelError, match=problem):
-        anatomy(make_vit(**options))
+    assert torch.equal(found.weights(3), expected.weights(3))
 
 
 @pytest.mark.parametrize(
     ("name", "missing"),
     [
         ("resnet18", r"ResNet.*\(\.patch_embed\).*\(\.blocks\).*attention between tokens"),
-        ("mixer_s32_224", r"MlpMixer.*\(\.patch_embed\).*attention between tokens"),
-        ("swin_tiny_patch4_window7_224", r"SwinTransformer.*\(\.blocks\).*attends in windows"),
-        ("eva02_tiny_patch14_224", r"Eva.*is no timm VisionTransformer"),
+        ("mixer_s32_224", r"MlpMixer.*mixed by MLPs.*no attention between tokens"),
+        ("xcit_nano_12_p16_224", r"mixes channels.*no map from token to token"),
+        ("crossvit_tiny_240", r"two columns of tokens"),
     ],
 )
 def test_models_that_are_no_vit_hear_what_is_missing(name: str, missing: str) -> None:
@@ -233,6 +220,44 @@ def test_models_that_are_no_vit_hear_what_is_missing(name: str, missing: str) ->
         model = timm.create_model(name)
     with pytest.raises(ModelError, match=missing):
         anatomy(model)
+
+
+def test_a_model_without_blocks(make_vit: Callable[..., Any]) -> None:
+    with pytest.raises(ModelError, match="no blocks"):
+        anatomy(make_vit(depth=0))
+
+
+def test_a_block_that_runs_twice(make_vit: Callable[..., Any], x: Tensor) -> None:
+    class Twice(nn.Module):
+        def __init__(self, block: nn.Module) -> None:
+            super().__init__()
+            self.block = block
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.block(self.block(x))
+
+    model = make_vit()
+    parts = anatomy(model)
+    model.blocks[1] = Twice(model.blocks[1])
+    hooks = hooks_of(model)
+    with pytest.raises(ModelError, match=r"block 2 \(Block\) ran 2 times"):
+        capture(parts, x)
+    assert hooks_of(model) == hooks
+
+
+@torch.no_grad()
+def test_a_batch_leaves_each_image_its_own(vit: VisionTransformer, x: Tensor) -> None:
+    batch = torch.cat([x, x.flip(-1), -x])
+    alone = [capture(anatomy(vit), image[None], precision="float32")[0] for image in batch]
+    together = capture(anatomy(vit), batch, precision="float32")
+    for one, two in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.output, two.output, atol=1e-5, rtol=1e-4)
+        for layer in (1, 2, 3):
+            torch.testing.assert_close(one.layers[layer], two.layers[layer], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(one.weights(layer), two.weights(layer), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(one.hidden_units(layer), two.hidden_units(layer), atol=1e-5, rtol=1e-4)
+    pieces = {record.layers[1].untyped_storage().data_ptr() for record in together}
+    assert len(pieces) == 3  # no image holds on to the others
 
 
 def test_prefix_names(make_vit: Callable[..., Any]) -> None:

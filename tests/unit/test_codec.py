@@ -53,7 +53,7 @@ def test_float64_beyond_float32_is_clipped() -> None:
 def test_layout_of_the_array_does_not_matter() -> None:
     array = np.random.default_rng(0).standard_normal((3, 5, 7)).astype(np.float32)
     turned = np.asfortranarray(array)[:, ::-2]
-    for dtype in ("float16", "float32", "int8"):
+    for dtype in ("float16", "float32", "int8", "sparse"):
         np.testing.assert_array_equal(decode(encode(turned, dtype)), decode(encode(turned.copy(), dtype)))
 
 
@@ -62,6 +62,13 @@ def test_int8_error_is_a_part_of_each_row() -> None:
     error = np.abs(decode(encode(array, "int8")) - array).max(axis=1) / np.abs(array).max(axis=1)
     assert error.max() < 1 / 254 + 1e-5
     assert len(encode(array, "int8")) < len(encode(array, "float16"))
+
+
+def test_sparse_says_what_float16_says_in_fewer_bytes() -> None:
+    array = np.random.default_rng(0).standard_normal((3, 40, 40)) * (np.arange(40) % 10 == 0)
+    packed = encode(array, "sparse")
+    np.testing.assert_array_equal(decode(packed), decode(encode(array, "float16")))
+    assert len(packed) < 0.2 * len(encode(array, "float16"))
 
 
 def test_decoded_memory_is_its_own() -> None:
@@ -75,7 +82,7 @@ def test_decoded_memory_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("array", "dtype", "says"),
     [
-        ([1.0], "float64", "dtype must be one of float16, float32, int8; got 'float64'"),
+        ([1.0], "float64", "dtype must be one of float16, float32, int8, sparse; got 'float64'"),
         (1.0, "int8", "at least one axis"),
         ([[1.0, np.nan]], "int8", "NaN or infinity"),
         ([[1.0, -np.inf]], "int8", "NaN or infinity"),

@@ -11,8 +11,9 @@ import pytest
 import torch
 import traitlets
 from ipywidgets.widgets.widget import _instances
-from small_traces import photo, small_model, trace_of
+from small_traces import photo, small_model, staged_trace, trace_of
 
+import vitwidgets as vw
 from vitwidgets.trace import Trace
 from vitwidgets.widgets.cursor import POINTS, Cursor
 
@@ -353,3 +354,45 @@ def test_the_error_of_an_observer_is_not_swallowed(cursor: Cursor, kind: type[Ex
     with pytest.raises(kind, match="mine"):
         cursor.set_state({"layer": 1})
     assert cursor.layer == 1
+
+
+# ------------------------------------------------------------------ layers that differ
+
+
+def test_what_some_layer_has_may_be_chosen_at_any() -> None:
+    cursor, trace = Cursor(layer=1), staged_trace()
+    cursor.bind(trace)
+    cursor.token, cursor.patches, cursor.head, cursor.neuron = 59, [0, 59], 2, 23
+    cursor.neuron_space, cursor.neuron = "mlp", 47
+    for name, value, message in (
+        ("token", 60, r"patches 0\.\.59"), ("head", 3, r"heads 0\.\.2"), ("neuron", 48, r"neurons 0\.\.47"),
+    ):  # fmt: skip
+        with pytest.raises(traitlets.TraitError, match=message):
+            setattr(cursor, name, value)
+
+
+def test_the_start_is_the_neuron_that_sets_the_cell_of_the_middle_patch_apart() -> None:
+    cursor, trace = Cursor(), staged_trace()
+    cursor.bind(trace)
+    assert (cursor.layer, cursor.token) == (3, 35)  # row 3 of 6, column 5 of 10
+    table = trace.layer(3).astype(float)
+    cell = 1 + 1 * 5 + 2
+    apart = np.abs(table[cell] - table.mean(axis=0)) / table.std(axis=0)
+    assert cursor.neuron == int(apart.argmax())
+
+
+@pytest.mark.parametrize(("kept", "layer"), [([0, 1], 1), ([3], 3), ([0], 0)])
+def test_the_start_is_where_something_was_kept(kept: list[int], layer: int) -> None:
+    cursor = Cursor()
+    cursor.bind(vw.Inspector(small_model()).trace(photo(), layers=kept, keep=("tokens",)))
+    assert cursor.layer == layer
+
+
+def test_a_model_without_heads_or_mlp() -> None:
+    trace = staged_trace()
+    trace._record.heads[:] = trace._record.hidden[:] = [0] * 5
+    cursor = Cursor()
+    cursor.bind(trace)
+    cursor.neuron_space = "mlp"
+    with pytest.raises(traitlets.TraitError, match="has no heads"):
+        cursor.head = 0

@@ -138,7 +138,7 @@ def test_what_is_read_from_a_module(make_vit: Callable[..., Any]) -> None:
     assert inspector.model is model
     assert inspector.name == "VisionTransformer"
     assert (inspector.grid, inspector.prefix) == ((3, 5), ("cls", "reg1", "reg2", "reg3"))
-    assert (inspector.layers, inspector.width, inspector.heads, inspector.hidden) == (3, 24, 2, 96)
+    assert (inspector.layers, inspector.width) == (3, 24)
     assert inspector.patch_size == (8, 8)
     assert inspector.class_names == tuple(f"class {index}" for index in range(7))
     assert (inspector.device, inspector.dtype) == (torch.device("cpu"), torch.float32)
@@ -191,7 +191,7 @@ def test_one_pixel_is_enlarged(make_vit: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("tensor", "problem"),
     [
-        (torch.zeros(2, 3, 24, 40), "one image at a time"),
+        (torch.zeros(2, 3, 24, 40), "give several as a list"),
         (torch.zeros(24, 40), r"\(C, H, W\)"),
         (torch.zeros(3, 24, 40, dtype=torch.uint8), "preprocessed.*numpy array"),
         (torch.zeros(1, 24, 40), "takes 3 channels"),
@@ -526,8 +526,8 @@ def test_repr_and_card_say_what_is_used(make_vit: Callable[..., Any]) -> None:
             "VisionTransformer",
             "3 x 5 patches of 8 x 8 px",
             "cls, reg1, reg2, reg3",
-            "3 layers",
-            "24, MLP 96",
+            "3 layers x 24",
+            "96",
             "bicubic",
             "centre crop 24 x 40",
             "mean 0.5 0.4 0.3, std 0.2 0.3 0.4",

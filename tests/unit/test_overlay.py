@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from vitwidgets.analysis.attention import rollout
-from vitwidgets.analysis.overlay import Field, Missing, Spec, overlay_field, value_range
+from vitwidgets.analysis.overlay import Field, Missing, Spec, cell_at, overlay_field, value_range
 from vitwidgets.geometry import PatchGrid
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors/overlay.json").read_text(encoding="utf-8"))
-SIZES = VECTORS["sizes"]
+FOLDER = Path(__file__).parents[1] / "vectors"
 
 
 def array(nested: list[Any]) -> np.ndarray:
@@ -22,27 +21,53 @@ def array(nested: list[Any]) -> np.ndarray:
 class RecordedTrace:
     """The activations in the vectors, with the face of a trace."""
 
-    patch_grid = PatchGrid(SIZES["rows"], SIZES["cols"], tuple(SIZES["prefix"]))
-    layers, width, heads, hidden = (SIZES[name] for name in ("layers", "width", "heads", "hidden"))
-    tokens = np.stack([array(layer["tokens"]) for layer in VECTORS["trace"]])
+    def __init__(self, name: str) -> None:
+        vectors = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+        self.cases: list[dict[str, Any]] = vectors["cases"]
+        self._sizes, self._layers = vectors["sizes"], vectors["trace"]
+        self.layers: int = self._sizes["layers"]
+        self.patch_grid = self.grid_of(0)
+
+    def grid_of(self, layer: int) -> PatchGrid:
+        return PatchGrid(*self._sizes["grids"][layer], tuple(self._sizes["prefix"]))
+
+    def heads_of(self, layer: int) -> int:
+        return self._sizes["heads"][layer]
+
+    def width_of(self, layer: int) -> int:
+        return self._sizes["widths"][layer]
+
+    def hidden_of(self, layer: int) -> int:
+        return self._sizes["hidden"][layer]
+
+    def why_not(self, field: str, layer: int) -> str:
+        return self._sizes["missing"].get(field, {}).get(str(layer), "")
+
+    def layer(self, layer: int) -> np.ndarray:
+        return array(self._layers[layer]["tokens"])
 
     def attention(self, layer: int) -> np.ndarray:
-        return array(VECTORS["trace"][layer]["attention"])
+        return array(self._layers[layer]["attention"])
 
     def mlp(self, layer: int) -> np.ndarray:
-        return array(VECTORS["trace"][layer]["mlp"])
+        return array(self._layers[layer]["mlp"])
 
     def rollout(self) -> np.ndarray:
         return rollout([self.attention(layer).mean(axis=0) for layer in range(1, self.layers + 1)])
 
 
-def label(case: dict[str, Any]) -> str:
-    return " ".join(str(value) for value in case["spec"].values())
+TRACES = {name: RecordedTrace(name) for name in ("overlay.json", "stages.json")}
+CASES = [(name, case) for name, trace in TRACES.items() for case in trace.cases]
 
 
-@pytest.mark.parametrize("case", [c for c in VECTORS["cases"] if "field" in c], ids=label)
-def test_field(case: dict[str, Any]) -> None:
-    found, expected = overlay_field(Spec(**case["spec"]), RecordedTrace()), case["field"]
+def label(value: Any) -> str:
+    return value if isinstance(value, str) else " ".join(str(part) for part in value["spec"].values())
+
+
+@pytest.mark.parametrize(("name", "case"), [one for one in CASES if "field" in one[1]], ids=label)
+def test_field(name: str, case: dict[str, Any]) -> None:
+    trace, expected = TRACES[name], case["field"]
+    found = overlay_field(Spec(**case["spec"]), trace)
     assert isinstance(found, Field)
     assert found.values.dtype == np.float32
     assert found.values.flags.c_contiguous
@@ -53,11 +78,22 @@ def test_field(case: dict[str, Any]) -> None:
     assert (found.diverging, found.title, found.unit) == (
         expected["diverging"], expected["title"], expected["unit"]
     )  # fmt: skip
+    grid = trace.grid_of(case["spec"]["layer"])
+    assert found.map.shape == (grid.rows, grid.cols)
+    np.testing.assert_array_equal(found.map.ravel(), found.values[len(grid.prefix) :])
 
 
-@pytest.mark.parametrize("case", [c for c in VECTORS["cases"] if "missing" in c], ids=label)
-def test_missing(case: dict[str, Any]) -> None:
-    assert overlay_field(Spec(**case["spec"]), RecordedTrace()) == Missing(case["missing"])
+@pytest.mark.parametrize(("name", "case"), [one for one in CASES if "missing" in one[1]], ids=label)
+def test_missing(name: str, case: dict[str, Any]) -> None:
+    assert overlay_field(Spec(**case["spec"]), TRACES[name]) == Missing(case["missing"])
+
+
+@pytest.mark.parametrize(
+    "case", json.loads((FOLDER / "frame.json").read_text(encoding="utf-8"))["cells"], ids=str
+)
+def test_cell_at(case: dict[str, Any]) -> None:
+    start, to = tuple(case["from"]), tuple(case["to"])
+    assert [cell_at(cell, start, to) for cell in range(start[0] * start[1])] == case["cells"]
 
 
 @pytest.mark.parametrize(
@@ -67,19 +103,23 @@ def test_missing(case: dict[str, Any]) -> None:
         ([-1, 3, 2], "span", (-1, 3, False)),
         ([-1, -3, -2], "span", (-3, -1, False)),
         ([-4, 3, 2], "span", (-4, 3, False)),
-        ([1, 3, 2], "positive", (0, 3, False)),
+        ([1, 3, 2], "weights", (0, 3, False)),
         ([1, 3, -7], "symmetric", (-7, 7, True)),
+        ([1, 3, -7], "weights", (-7, 7, True)),
+        ([-1, 3], "weights", (-3, 3, True)),
+        ([-1e-6, 3], "weights", (0, 3, False)),
+        ([-2, -3], "weights", (-3, 3, True)),
         ([2, np.nan, np.inf, -np.inf, 1], "span", (1, 2, False)),
         ([-2, np.nan, np.inf, 1], "symmetric", (-2, 2, True)),
         ([0.5, 0.5, 0.5], "span", (0, 0.5, False)),
         ([-0.5, -0.5], "span", (-0.5, 0, False)),
         ([0.5, 0.50001, 0.5], "span", (0, 0.50001, False)),
         ([0, 0], "span", (0, 1, False)),
-        ([0, 0], "positive", (0, 1, False)),
+        ([0, 0], "weights", (0, 1, False)),
         ([0, 0], "symmetric", (-1, 1, True)),
         ([-3, -3], "symmetric", (-3, 3, True)),
         ([np.nan, np.inf], "span", (0, 1, False)),
-        ([np.nan, np.inf], "positive", (0, 1, False)),
+        ([np.nan, np.inf], "weights", (0, 1, False)),
         ([np.nan, np.inf], "symmetric", (-1, 1, True)),
     ],
 )

@@ -14,7 +14,15 @@ import pytest
 import traitlets
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
-from small_traces import broken_trace, photo, small_model, small_trace, trace_of
+from small_traces import (
+    biased_trace,
+    broken_trace,
+    photo,
+    small_model,
+    small_trace,
+    staged_trace,
+    trace_of,
+)
 
 import vitwidgets as vw
 from vitwidgets.trace import Trace
@@ -387,3 +395,27 @@ def test_a_failing_still_leaves_the_live_view(trace: Trace, monkeypatch: pytest.
     data, _ = explorer._repr_mimebundle_()
     assert WIDGET_VIEW in data
     assert "image/png" not in data
+
+
+@every_panel
+@pytest.mark.parametrize("overlay", ["similarity", "attention_from", "attention_to", "rollout", "neuron"])
+def test_layers_that_differ(panel: type[Panel], overlay: str) -> None:
+    trace = staged_trace()
+    for layer in range(5):
+        opened = panel(trace, layer=layer, token=42, overlay=overlay, patches=[0, 1, 59], neuron_space="mlp")
+        assert "image/png" in opened._repr_mimebundle_()[0]
+        opened.close()
+
+
+def test_the_first_picture_of_attention_weights_needs_no_question() -> None:
+    opened = vw.HeadGrid(biased_trace(), layer=2, overlay="attention_from")
+    filled = {name for name in opened.store.facts["packets"] if getattr(opened.store, name)}
+    assert filled == {"tokens_2", "attention_2"}
+
+
+@every_panel
+def test_a_trace_that_kept_little(panel: type[Panel]) -> None:
+    trace = vw.Inspector(small_model()).trace(photo(), keep=("tokens",), layers=[1])
+    for layer, overlay in ((0, "similarity"), (1, "similarity"), (1, "attention_to"), (2, "rollout")):
+        opened = panel(trace, layer=layer, overlay=overlay)
+        assert "image/png" in opened._repr_mimebundle_()[0]

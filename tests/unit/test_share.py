@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
-from small_traces import NAMES, broken_trace, photo, small_model, trace_of
+from small_traces import NAMES, broken_trace, photo, small_model, staged_trace, trace_of
 
 import vitwidgets as vw
 from vitwidgets.analysis.overlay import Field, Spec
@@ -374,3 +374,61 @@ def test_figure(value: float, text: str) -> None:
 def test_a_still_is_the_same_every_time(trace: Trace) -> None:
     one, two = (still(view(trace, patches=(3,)), REGIONS).tobytes() for _ in range(2))
     assert one == two
+
+
+# ------------------------------------------------------------------ layers that differ
+
+
+@pytest.mark.parametrize(("layer", "rows", "cols", "cell"), [(0, 6, 10, 42), (3, 3, 5, 11), (4, 1, 2, 0)])
+def test_a_layer_is_drawn_on_its_own_grid(layer: int, rows: int, cols: int, cell: int) -> None:
+    trace = staged_trace()
+    shown = view(trace, "neuron", layer, 43, neuron=2, opacity=1.0)  # patch 42: row 4, column 2 of 6 x 10
+    values = trace.layer(layer)[1:, 2].reshape(rows, cols)
+    wanted = colorize(values, -np.abs(values).max(), np.abs(values).max(), True)
+    page = np.asarray(still(shown, ["image"], width=1032)).astype(int)
+    high, wide = 600 / rows, 1000 / cols  # of a photo of 150 x 90
+    for row, col in itertools.product(range(rows), range(cols)):
+        y, x = 16 + (row + 0.5) * high, 16 + (col + 0.5) * wide
+        assert page[int(y), int(x)].tolist() == wanted[row, col].tolist(), (row, col)
+    row, col = divmod(cell, cols)
+    corner = page[int(16 + row * high), int(16 + col * wide)]
+    assert corner.tolist() == [255, 255, 255], "the pinned cell is framed in white"
+
+
+def test_the_cell_of_the_pinned_patch_is_named(drawn: list[str]) -> None:
+    still(view(staged_trace(), "similarity", 3, 43), ["image", "neurons"])
+    assert "similarity to cell 11 (row 2, column 1) · layer 3 · 3 x 5" in drawn
+    assert "what sets cell 11 (row 2, column 1) apart, in sd" in drawn
+
+
+def test_selected_patches_count_as_the_cells_they_lie_in(drawn: list[str]) -> None:
+    trace = staged_trace()
+    still(view(trace, layer=3, patches=(0, 1, 10, 59)), ["neurons"])
+    assert "what sets 2 selected cells apart, in sd" in drawn
+    table = trace.layer(3).astype(float)
+    scores = (table[[1, 15]].mean(axis=0) - table.mean(axis=0)) / table.std(axis=0)
+    order = np.argsort(-np.abs(scores))[:12]
+    assert [text for text in drawn if text.startswith("#")] == [f"#{neuron}" for neuron in order]
+
+
+def test_sizes_that_change_are_given_first_and_last(drawn: list[str]) -> None:
+    still(view(staged_trace(), layer=2), REGIONS)
+    assert "6 x 10 to 1 x 2 patches + cls · 4 layers · width 8 to 24 · 2 to 3 heads" in drawn
+
+
+def test_why_a_layer_has_no_map_is_said(drawn: list[str]) -> None:
+    for overlay, layer, reason in (
+        ("attention_from", 4, "no attention at layer 4: its attention pools"),
+        ("neuron", 1, "no MLP neurons at layer 1: it has no MLP"),
+    ):
+        still(view(staged_trace(), overlay, layer, space="mlp"), ["image"])
+        assert reason in drawn
+
+
+def test_the_model_computes_the_attention_of_a_layer_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = staged_trace()
+    asked: list[int] = []
+    attention = trace.attention
+    monkeypatch.setattr(trace, "attention", lambda layer: (asked.append(layer), attention(layer))[1])
+    still(view(trace, "attention_from", 2), ["heads"])
+    assert asked == [2]

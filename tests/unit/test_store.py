@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import weakref
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -13,9 +14,21 @@ import pytest
 import torch
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
-from small_traces import NAMES, broken_trace, photo, small_model, small_trace, trace_of
+from small_traces import (
+    NAMES,
+    biased_trace,
+    broken_trace,
+    photo,
+    small_model,
+    small_trace,
+    staged_trace,
+    trace_of,
+)
 
+import vitwidgets as vw
+from vitwidgets.check import Check
 from vitwidgets.trace import Trace
+from vitwidgets.widgets import store as store_module
 from vitwidgets.widgets.codec import decode
 from vitwidgets.widgets.store import TraceStore, needed_first, packet, packet_names
 
@@ -25,14 +38,20 @@ def expected(trace: Trace, name: str) -> np.ndarray:
     field, _, number = name.rpartition("_")
     layer = int(number)
     if field == "tokens":
-        return trace.tokens[layer]
+        return trace.layer(layer)
+    if field == "attention_mean":
+        return trace.attention(layer).mean(axis=0)
     if field == "rollout":
         product = np.eye(trace.patch_grid.tokens)
         for block in range(1, layer + 1):
             mixed = trace.attention(block).mean(axis=0).astype(float) + np.eye(len(product))
             product = mixed / mixed.sum(axis=1, keepdims=True) @ product
         return product
-    return {"q": trace.queries, "k": trace.keys, "lse": trace.log_normalizer, "mlp": trace.mlp}[field](layer)
+    arrays: dict[str, Any] = {
+        "q": trace.queries, "k": trace.keys, "lse": trace.log_normalizer, "mlp": trace.mlp,
+        "attention": trace.attention,
+    }  # fmt: skip
+    return arrays[field](layer)
 
 
 def filled(store: TraceStore) -> set[str]:
@@ -49,7 +68,9 @@ def test_every_field_has_a_packet_for_every_layer_that_has_it(trace: Trace) -> N
     ]  # fmt: skip
 
 
-def test_decoded_packets_are_the_arrays_of_the_trace(trace: Trace) -> None:
+@pytest.mark.parametrize("make", [small_trace, biased_trace, staged_trace])
+def test_decoded_packets_are_the_arrays_of_the_trace(make: Callable[[], Trace]) -> None:
+    trace = make()
     for name in packet_names(trace):
         wanted = expected(trace, name)
         found = decode(packet(trace, name))
@@ -66,6 +87,60 @@ def test_attention_from_packets_is_that_of_the_trace(trace: Trace) -> None:
         np.testing.assert_allclose(attention.sum(axis=-1), 1, atol=5e-3)
 
 
+def test_attention_that_is_no_plain_softmax_is_sent_as_it_is() -> None:
+    names = set(packet_names(biased_trace()))
+    assert {"attention_1", "attention_2", "rollout_2"} <= names
+    assert not names & {"q_1", "k_1", "lse_1", "attention_mean_1"}
+
+
+def test_only_what_a_layer_has_is_sent() -> None:
+    assert list(packet_names(staged_trace())) == [
+        *(f"tokens_{layer}" for layer in range(5)), "mlp_2", "mlp_3", "mlp_4",
+        "attention_1", "attention_2", "attention_3",
+    ]  # fmt: skip
+
+
+def test_heads_too_large_to_send_are_sent_as_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = biased_trace()
+    one = 2 * 16 * 16
+    monkeypatch.setattr(store_module, "LARGEST", 2 * one)
+    assert "attention_1" in packet_names(trace)
+    monkeypatch.setattr(store_module, "LARGEST", 2 * one - 1)
+    assert {"attention_mean_1", "attention_mean_2"} <= set(packet_names(trace))
+    assert "attention_1" not in packet_names(trace)
+    mean = decode(packet(trace, "attention_mean_2"))
+    np.testing.assert_allclose(mean, trace.attention(2).mean(axis=0), rtol=2**-11, atol=2**-25)
+    assert needed_first(trace, "attention_to", 2) == ["tokens_2", "attention_mean_2"]
+    monkeypatch.setattr(store_module, "LARGEST_MAP", one - 1)
+    assert not [name for name in packet_names(trace) if name.startswith(("attention", "rollout"))]
+    missing = TraceStore(trace).facts["missing"]
+    assert (
+        missing["attention"]
+        == missing["rollout"]
+        == dict.fromkeys("12", "16 x 16 weights are too large to send")
+    )
+
+
+def test_queries_and_keys_are_sent_however_many_tokens_there_are(
+    trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "LARGEST_MAP", 1)
+    assert [name for name in packet_names(trace) if name.endswith("_2")] == [
+        "tokens_2", "q_2", "k_2", "lse_2", "mlp_2"
+    ]  # fmt: skip
+
+
+def test_what_the_model_can_no_longer_compute_is_answered_with_the_reason() -> None:
+    model = small_model()
+    trace = trace_of(model)
+    store = TraceStore(trace)
+    with torch.no_grad():
+        model.blocks[0].mlp.fc1.weight.add_(1)
+    store.set_state({"wanted": ["mlp_1", "tokens_1"]})
+    assert bytes(store.mlp_1).startswith(b"VWE1the weights of the model have changed")
+    np.testing.assert_array_equal(decode(store.tokens_1), decode(packet(trace, "tokens_1")))
+
+
 def test_packets_keep_nan_and_infinity() -> None:
     trace = broken_trace()
     first, second = (decode(packet(trace, f"tokens_{layer}")) for layer in (1, 2))
@@ -79,7 +154,7 @@ def test_packets_keep_nan_and_infinity() -> None:
 )
 @pytest.mark.parametrize("layer", [0, 2])
 def test_first_packets_exist(trace: Trace, overlay: str, layer: int) -> None:
-    names = needed_first(overlay, layer)
+    names = needed_first(trace, overlay, layer)
     assert names[0] == f"tokens_{layer}"
     assert set(names) <= set(packet_names(trace))
 
@@ -120,13 +195,16 @@ def test_the_answer_is_exactly_the_missing_packets(trace: Trace, monkeypatch: py
         {"wanted": None}, {"wanted": 3}, {"wanted": [None, "tokens_1"]}, {"facts": {}},
         {"facts": {"packets": []}},
         {"picture": b"x"}, {"picture": "x"}, {"tokens_1": b"VWP1"}, {"tokens_1": memoryview(b"abc")},
+        {"check": {"passed": True}}, {"check": None},
         {"_esm": ""}, {"keys": []}, {"trace": 1}, [], None, "wanted", 5,
     ],
     ids=repr,
 )  # fmt: skip
 def test_a_malformed_message_changes_nothing(trace: Trace, message: Any) -> None:
     store = TraceStore(trace, first=["tokens_0"])
-    before = {name: getattr(store, name) for name in ("facts", "picture", "wanted", "_esm", "tokens_0")}
+    before = {
+        name: getattr(store, name) for name in ("facts", "picture", "check", "wanted", "_esm", "tokens_0")
+    }
     store.set_state(message)
     assert {name: getattr(store, name) for name in before} == before
     assert filled(store) == {"tokens_0"}
@@ -149,10 +227,12 @@ def test_what_is_refused_is_sent_back(trace: Trace, monkeypatch: pytest.MonkeyPa
 def test_facts(trace: Trace) -> None:
     facts = TraceStore(trace).facts
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts
-    assert {name: facts[name] for name in ("rows", "cols", "prefix", "layers", "width", "heads")} == {
-        "rows": 3, "cols": 5, "prefix": ["cls", "reg1"], "layers": 3, "width": 32, "heads": 2,
+    names = ("rows", "cols", "prefix", "layers", "widths", "heads", "hidden", "grids", "missing", "model")
+    assert {name: facts[name] for name in names} == {
+        "rows": 3, "cols": 5, "prefix": ["cls", "reg1"], "layers": 3, "widths": [32] * 4,
+        "heads": [0, 2, 2, 2], "hidden": [0, 128, 128, 128], "grids": [[3, 5]] * 4, "missing": {},
+        "model": "VisionTransformer",
     }  # fmt: skip
-    assert (facts["head_dim"], facts["hidden"], facts["model"]) == (16, 128, "VisionTransformer")
     assert (facts["original"], facts["input"]) == ([64, 40], [48, 80])
     assert facts["box"] == pytest.approx(trace.frame.box)
     assert facts["notes"] == []
@@ -162,6 +242,27 @@ def test_facts(trace: Trace) -> None:
     shares = np.exp(logits) / np.exp(logits).sum()
     assert [label for label, _ in facts["top"]] == [NAMES[i] for i in order]
     assert [p for _, p in facts["top"]] == pytest.approx(shares[order].tolist(), rel=1e-5)
+
+
+def test_facts_of_layers_that_differ() -> None:
+    facts = TraceStore(staged_trace()).facts
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert (facts["rows"], facts["cols"]) == (6, 10)
+    assert facts["grids"] == [[6, 10], [6, 10], [3, 5], [3, 5], [1, 2]]
+    assert facts["widths"] == [8, 8, 16, 16, 24]
+    assert facts["heads"] == [0, 2, 3, 3, 0]
+    assert facts["hidden"] == [0, 0, 32, 32, 48]
+    assert facts["missing"]["attention"] == {"4": "its attention pools"}
+    assert facts["missing"]["mlp"] == {"1": "it has no MLP"}
+    assert set(facts["missing"]["rollout"]) == set("1234")
+
+
+def test_facts_of_a_trace_that_kept_little() -> None:
+    trace = vw.Inspector(small_model()).trace(photo(), keep=("tokens",), layers=[2])
+    store = TraceStore(trace)
+    assert store.facts["packets"] == ["tokens_2"]
+    assert set(store.facts["missing"]["tokens"]) == set("013")
+    assert set(store.facts["missing"]["attention"]) == set("123")
 
 
 def test_facts_of_a_broken_trace() -> None:
@@ -192,6 +293,58 @@ def test_facts_without_a_classifier() -> None:
 
 def test_fewer_classes_than_five() -> None:
     assert len(TraceStore(trace_of(small_model(classes=2))).facts["top"]) == 2
+
+
+# ------------------------------------------------------------------ the check
+
+
+def test_the_check_is_made_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = small_trace()
+    store = TraceStore(trace)
+    assert store.check is None
+    store.set_state({"wanted": ["check", "tokens_1"]})
+    made = trace.checked
+    assert made is not None
+    assert store.check == {
+        "passed": True, "attention": made.worst, "logits": made.logits, "text": made.text
+    }  # fmt: skip
+    assert json.loads(json.dumps(store.check, allow_nan=False)) == store.check
+    assert filled(store) == {"tokens_1"}
+    monkeypatch.setattr(trace, "check", pytest.fail)
+    store.set_state({"wanted": []})
+    store.set_state({"wanted": ["check"]})  # known already
+    assert TraceStore(trace).check == store.check
+
+
+def test_a_check_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = small_trace()
+    bad = Check(attention={1: 0.5, 2: float("inf")}, logits=float("inf"), tolerance=1e-4)
+    monkeypatch.setattr(trace, "check", lambda: bad)
+    store = TraceStore(trace)
+    store.set_state({"wanted": ["check"]})
+    assert store.check == {"passed": False, "attention": None, "logits": None, "text": bad.text}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyError("block"), MemoryError()])
+def test_a_check_that_cannot_run_says_why(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise error
+
+    trace = small_trace()
+    monkeypatch.setattr(trace, "check", fail)
+    store = TraceStore(trace)
+    store.set_state({"wanted": ["check"]})
+    assert store.check["passed"] is None
+    assert store.check["text"] == (str(error) or "MemoryError")
+    store.set_state({"wanted": ["tokens_1"]})
+    assert filled(store) == {"tokens_1"}
+
+
+def test_a_trace_without_its_model_cannot_be_checked() -> None:
+    store = TraceStore(staged_trace())
+    store.set_state({"wanted": ["check"]})
+    assert store.check["passed"] is None
+    assert "the model is not at hand" in store.check["text"]
 
 
 # ------------------------------------------------------------------ picture

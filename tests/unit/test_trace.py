@@ -17,7 +17,7 @@ from vitwidgets.analysis import rollout
 
 @torch.no_grad()
 def test_shapes_types_and_what_follows_from_what(vit: VisionTransformer, x: Tensor) -> None:
-    trace = Inspector(vit).trace(x)
+    trace = Inspector(vit).trace(x, precision="float32")
     count, layers = trace.patch_grid.tokens, 3
     assert (trace.grid, trace.layers, trace.width, trace.heads) == ((3, 5), layers, 24, 2)
     assert trace.prefix == trace.patch_grid.prefix
@@ -28,7 +28,6 @@ def test_shapes_types_and_what_follows_from_what(vit: VisionTransformer, x: Tens
         assert attention.shape == (2, count, count)
         assert trace.mlp(layer).shape == (count, trace.hidden)
         assert trace.queries(layer).shape == trace.keys(layer).shape == (2, count, 12)
-        assert trace.bias(layer) is None
         scores = trace.queries(layer) @ trace.keys(layer).transpose(0, 2, 1)
         rebuilt = np.exp(scores - trace.log_normalizer(layer)[:, :, None])
         np.testing.assert_allclose(rebuilt, attention, atol=1e-5)
@@ -47,17 +46,9 @@ def test_rollout_is_of_the_head_means(make_vit: Callable[..., Any], x: Tensor) -
     assert trace.rollout() is trace.rollout()
 
 
-def test_tokens_replace_the_tensors_of_the_pass(make_vit: Callable[..., Any], x: Tensor) -> None:
-    trace = Inspector(make_vit()).trace(x)
-    before = [layer.clone() for layer in trace._record.layers]
-    assert np.array_equal(trace.tokens, torch.cat(before).numpy())
-    assert trace.tokens is trace.tokens
-    assert all(np.shares_memory(layer.numpy(), trace.tokens) for layer in trace._record.layers)
-
-
 def test_kept_arrays_are_read_only(make_vit: Callable[..., Any], x: Tensor) -> None:
     trace = Inspector(make_vit()).trace(x)
-    kept = (trace.tokens, trace.mlp(1), trace.keys(1), trace.logits, trace.pixels, trace.rollout())
+    kept = (trace.layer(1), trace.logits, trace.pixels, trace.rollout())
     for array in kept:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
@@ -67,7 +58,7 @@ def test_kept_arrays_are_read_only(make_vit: Callable[..., Any], x: Tensor) -> N
 
 def test_a_trace_does_not_follow_its_input_or_its_model(make_vit: Callable[..., Any], x: Tensor) -> None:
     model, y = make_vit(), x.clone()
-    trace, other = Inspector(model).trace(y), Inspector(model).trace(x)
+    trace, other = Inspector(model).trace(y), Inspector(make_vit()).trace(x)
     y.zero_()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -75,11 +66,13 @@ def test_a_trace_does_not_follow_its_input_or_its_model(make_vit: Callable[..., 
     for one, two in (
         (trace.pixels, other.pixels),
         (trace.tokens, other.tokens),
-        (trace.mlp(2), other.mlp(2)),
+        (trace.attention(2), other.attention(2)),
     ):
         assert np.array_equal(one, two)
         assert np.abs(one).sum() > 0
     assert np.array_equal(trace.pixels, x[0].permute(1, 2, 0).numpy())
+    with pytest.raises(RuntimeError, match=r"weights of the model have changed.*trace the image again"):
+        trace.mlp(2)
 
 
 def test_predictions(make_vit: Callable[..., Any], x: Tensor) -> None:
@@ -96,9 +89,8 @@ def test_predictions(make_vit: Callable[..., Any], x: Tensor) -> None:
         trace.top(0)
 
 
-@pytest.mark.parametrize("options", [{"num_classes": 0}, {"global_pool": ""}])
-def test_without_a_classifier(make_vit: Callable[..., Any], x: Tensor, options: dict[str, Any]) -> None:
-    trace = Inspector(make_vit(**options)).trace(x)
+def test_without_a_classifier(make_vit: Callable[..., Any], x: Tensor) -> None:
+    trace = Inspector(make_vit(num_classes=0)).trace(x)
     assert not trace.has_predictions
     with pytest.raises(ValueError, match="no classifier"):
         trace.top(1)
@@ -106,7 +98,7 @@ def test_without_a_classifier(make_vit: Callable[..., Any], x: Tensor, options: 
 
 
 @pytest.mark.parametrize("layer", [-1, 0, 4])
-@pytest.mark.parametrize("what", ["attention", "mlp", "queries", "keys", "bias", "log_normalizer"])
+@pytest.mark.parametrize("what", ["attention", "mlp", "queries", "keys", "log_normalizer"])
 def test_layers_out_of_range(make_vit: Callable[..., Any], x: Tensor, what: str, layer: int) -> None:
     trace = Inspector(make_vit()).trace(x)
     with pytest.raises(IndexError, match=r"out of range 1\.\.3" + (".*is the input" if layer == 0 else "")):
@@ -127,7 +119,7 @@ def test_identity_hash_and_weak_reference(make_vit: Callable[..., Any], x: Tenso
     gc.disable()  # a dropped trace must free its memory at once, not when the collector comes by
     try:
         gone = weakref.ref(one)
-        one.tokens, one.rollout(), one.image, one.notes, one.top(1)
+        one.tokens, one.rollout(), one.mlp(1), one.image, one.notes, one.top(1)
         del one
         assert gone() is None
     finally:
@@ -181,13 +173,14 @@ def test_large_finite_activations_are_no_alarm(make_vit: Callable[..., Any], x: 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_dtypes(make_vit: Callable[..., Any], x: Tensor, dtype: torch.dtype) -> None:
-    exact = Inspector(make_vit("registers")).trace(x)
+    exact = Inspector(make_vit("registers")).trace(x, precision="float32")
     trace = Inspector(make_vit("registers"), dtype=dtype).trace(x)
-    assert trace._record.layers[0].dtype == dtype
+    kept = dtype if dtype.itemsize == 2 else torch.float16
+    assert trace._record.layers[0].dtype == kept
     for layer in (1, 2, 3):
         assert trace.attention(layer).dtype == np.float32
         np.testing.assert_allclose(trace.attention(layer).sum(axis=-1), 1, atol=1e-5)
-    tolerance = {torch.bfloat16: 0.1, torch.float16: 0.01, torch.float64: 1e-4}[dtype]
+    tolerance = {torch.bfloat16: 0.1, torch.float16: 0.01, torch.float64: 1e-3}[dtype]
     scale = np.abs(exact.tokens).max()
     assert np.abs(trace.tokens - exact.tokens).max() < tolerance * scale
     assert trace.mlp(1).dtype == trace.logits.dtype == np.float32

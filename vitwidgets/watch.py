@@ -1,0 +1,216 @@
+"""Three ways to watch an attention being computed: note it, weigh it, or put other weights in its place.
+
+A `TorchFunctionMode` sees each `scaled_dot_product_attention`, each softmax where attention is spelled out,
+and `torch.nn.functional.multi_head_attention_forward` as a whole. Fused attention stays on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+_FUSED = F.scaled_dot_product_attention
+_WHOLE = F.multi_head_attention_forward
+_SOFTMAX = frozenset({torch.softmax, Tensor.softmax, F.softmax})
+_MATMUL = frozenset({torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm})
+_EINSUM = torch.einsum
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What the weights of one attention are computed from: ``softmax(q @ k.T * scale + bias)``.
+
+    Parameters
+    ----------
+    q, k : Tensor, shape (B, heads, N, head_dim)
+        Queries and keys, after their norm and rotation, as the pass had them.
+    scale : float
+        What ``q @ k.T`` is multiplied by.
+    bias : Tensor or None, broadcastable to (B, heads, N, N)
+        Added after the scale; a mask has ``-inf``.
+    """
+
+    q: Tensor
+    k: Tensor
+    scale: float
+    bias: Tensor | None = None
+
+    def logits(self) -> Tensor:
+        """Scores before the softmax, (B, heads, N, N), float32."""
+        with torch.no_grad(), torch.autocast(self.q.device.type, enabled=False):
+            product = (self.q.float() * self.scale) @ self.k.float().transpose(-2, -1)
+            return product if self.bias is None else product + self.bias.float()
+
+    def weights(self) -> Tensor:
+        """Attention weights, (B, heads, N, N), float32."""
+        return self.logits().softmax(dim=-1)
+
+
+def scores_of_fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,  # noqa: ARG001 (the signature of scaled_dot_product_attention)
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,  # noqa: ARG001
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Scores:
+    """Read one call of `scaled_dot_product_attention`."""
+    q, k, bias = query, key, attn_mask
+    if enable_gqa:
+        k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    if is_causal:
+        bias = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+    if bias is not None and bias.dtype == torch.bool:
+        bias = torch.zeros_like(bias, dtype=q.dtype).masked_fill(~bias, float("-inf"))
+    return Scores(q, k, q.shape[-1] ** -0.5 if scale is None else scale, bias)
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """An attention that is no fused call: what its softmax gave out.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the softmax; its last two are queries and keys.
+    """
+
+    shape: tuple[int, ...]
+
+
+class Listener(TorchFunctionMode):
+    """Notes each attention as the pass computes it, by reference, and changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Scores | Spelled] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func is _FUSED:
+            self.heard.append(scores_of_fused(*args, **kwargs))
+        elif func in _SOFTMAX:
+            if result.ndim >= 3:
+                self.heard.append(Spelled(tuple(result.shape)))
+        elif func is _WHOLE:
+            tokens = args[0].shape[0]  # multi_head_attention_forward takes (N, B, D)
+            self.heard.append(Spelled((tokens, args[1].shape[0])))
+        return result
+
+
+class Weigher(TorchFunctionMode):
+    """Computes the weights of each attention: where it is spelled out, those that its values really get."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps: list[Tensor] = []
+        self._trail = _Trail()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is _FUSED:
+            self.maps.append(scores_of_fused(*args, **kwargs).weights())
+        elif func is _WHOLE:
+            output, weights = func(*args, **{**kwargs, "need_weights": True, "average_attn_weights": False})
+            assert isinstance(weights, Tensor)
+            self.maps.append(weights.float())
+            return output, None
+        return self._trail.follow(func, args, kwargs, lambda weights: self.maps.append(weights.float()))
+
+
+class Substitute(TorchFunctionMode):
+    """Puts given weights in the place of those that the pass computes.
+
+    Parameters
+    ----------
+    weights : Tensor
+        As `Weigher` found them, combined where an attention computes several maps.
+    """
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self._weights: Tensor | None = weights
+        self._trail = _Trail()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is _FUSED:
+            values = args[2] if len(args) > 2 else kwargs["value"]
+            return self._apply(values, like=args[0] if args else kwargs["query"])
+        if func is _WHOLE:
+            return self._whole(*args, **kwargs), None
+        return self._trail.follow(func, args, kwargs, lambda weights: self._take().to(weights))
+
+    def _take(self) -> Tensor:
+        """Give the weights once: of several maps over the same values the others then add nothing."""
+        given, self._weights = self._weights, None
+        if given is None:
+            raise RuntimeError("the attention was computed more often than when it was traced")
+        return given
+
+    def _apply(self, values: Tensor, like: Tensor) -> Tensor:
+        if self._weights is None:
+            return values.new_zeros(*like.shape[:-1], values.shape[-1])
+        weights = self._take().to(values.device)
+        if weights.shape[-3] != values.shape[-3] and values.ndim == 4:
+            values = values.repeat_interleave(weights.shape[-3] // values.shape[-3], dim=-3)
+        return (weights @ values.float()).to(values.dtype)
+
+    def _whole(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Redo `multi_head_attention_forward` from its values on."""
+        value: Tensor = args[2]
+        width, heads = args[3], args[4]
+        in_weight, in_bias, out_weight, out_bias = args[5], args[6], args[11], args[12]
+        if kwargs.get("use_separate_proj_weight"):
+            v_weight = kwargs["v_proj_weight"]
+        else:
+            v_weight = in_weight[2 * width :]
+        v = F.linear(value, v_weight, None if in_bias is None else in_bias[2 * width :])
+        v = v.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)  # (N, B, D) -> (B, heads, N, head_dim)
+        mixed = self._apply(v, like=v).permute(2, 0, 1, 3).flatten(2)
+        return F.linear(mixed, out_weight, out_bias)
+
+
+class _Trail:
+    """Follows what is made of a softmax to the product with the values that consumes it."""
+
+    def __init__(self) -> None:
+        self._derived: dict[int, Tensor] = {}  # holding on to them keeps their ids unique
+
+    def follow(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], consume: Callable[[Tensor], Any]
+    ) -> Any:
+        """Run one call; hand the weights to `consume` where they meet the values, and use what it returns."""
+        if func in _MATMUL and self._knows(args[0]):
+            other = consume(args[0])
+            return func(*(args if other is None else (other, *args[1:])), **kwargs)
+        if func is _EINSUM and any(self._knows(operand) for operand in args[1:]):
+            operands = [
+                operand if not self._knows(operand) or (other := consume(operand)) is None else other
+                for operand in args[1:]
+            ]
+            return func(args[0], *operands, **kwargs)
+        result = func(*args, **kwargs)
+        starts = func in _SOFTMAX and result.ndim >= 3
+        if isinstance(result, Tensor) and (starts or any(map(self._knows, args))):
+            self._derived[id(result)] = result
+        return result
+
+    def _knows(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and id(value) in self._derived
