@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from vitwidgets.analysis.neurons import contrast
-from vitwidgets.analysis.overlay import Field, Missing, Overlay, Spec, overlay_field
+from vitwidgets.analysis.overlay import (
+    Field,
+    Missing,
+    Overlay,
+    Source,
+    Spec,
+    cell_at,
+    overlay_field,
+    row_of,
+    token_name,
+)
 from vitwidgets.colormap import DIVERGING, SEQUENTIAL, colorize
 from vitwidgets.lettering import figure, fitted, font, legible, length
 
@@ -48,9 +59,26 @@ class View:
     opacity: float = 0.65
     smooth: bool = False
 
+    @cached_property
+    def source(self) -> Source:
+        """The trace; what is computed from the model is kept for the next map of the same layer."""
+        return cast("Source", _Remembering(self.trace))
+
     def field(self, **change: object) -> Field | Missing:
         """The overlay, with some of its specification changed."""
-        return overlay_field(replace(self.spec, **change), self.trace)  # type: ignore[arg-type]
+        return overlay_field(replace(self.spec, **change), self.source)  # type: ignore[arg-type]
+
+
+class _Remembering:
+    """A trace that keeps the last attention and the last MLP that it was asked for."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self.attention = lru_cache(1)(trace.attention)
+        self.mlp = lru_cache(1)(trace.mlp)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trace, name)
 
 
 def still(view: View, regions: Sequence[str], *, width: int = 1200) -> Image.Image:
@@ -156,12 +184,8 @@ def _heading(width: int, title: str, about: str) -> Image.Image:
 
 
 def _masthead(trace: Trace, width: int) -> Image.Image:
-    rows, cols = trace.grid
-    prefix = f" + {', '.join(trace.prefix)}" if trace.prefix else ""
     name = fitted(trace.model_name, 21, width)
-    facts = legible(
-        f"{rows} x {cols} patches{prefix} · {trace.layers} layers · width {trace.width} · {trace.heads} heads"
-    )
+    facts = legible(_sizes(trace))
     start = length(name, 21) + 20
     beside = start + length(facts, TEXT) <= width
     lines = [*([] if beside else [facts]), *trace.notes]
@@ -175,14 +199,27 @@ def _masthead(trace: Trace, width: int) -> Image.Image:
     return out
 
 
+def _sizes(trace: Trace) -> str:
+    """The trace's sizes; where they change from layer to layer, the first and the last."""
+
+    def course(counts: Sequence[object]) -> str:
+        some = [str(count) for count in counts if count]
+        return some[0] if some[0] == some[-1] else f"{some[0]} to {some[-1]}"
+
+    layers = range(trace.layers + 1)
+    grids = course([f"{trace.grid_of(layer).rows} x {trace.grid_of(layer).cols}" for layer in layers])
+    prefix = f" + {', '.join(trace.prefix)}" if trace.prefix else ""
+    widths, heads = [trace.width_of(layer) for layer in layers], [trace.heads_of(layer) for layer in layers]
+    attention = f" · {course(heads)} heads" if any(heads) else ""
+    return f"{grids} patches{prefix} · {trace.layers} layers · width {course(widths)}{attention}"
+
+
 # -------------------------------------------------------------------- maps
 
 
-def _heat(view: View, field: Field) -> Image.Image:
+def _heat(field: Field) -> Image.Image:
     """One pixel per patch."""
-    rows, cols = view.trace.grid
-    values = field.values[len(view.trace.prefix) :].reshape(rows, cols)
-    return Image.fromarray(colorize(values, field.low, field.high, field.diverging))
+    return Image.fromarray(colorize(field.map, field.low, field.high, field.diverging))
 
 
 def _small(view: View, outcome: Field | Missing, side: int, chosen: bool) -> Image.Image:
@@ -197,7 +234,7 @@ def _small(view: View, outcome: Field | Missing, side: int, chosen: bool) -> Ima
     if isinstance(outcome, Missing):
         out.paste(EMPTY, (edge, edge, edge + inner[0], edge + inner[1]))
     else:
-        out.paste(_heat(view, outcome).resize(inner, Image.Resampling.NEAREST), (edge, edge))
+        out.paste(_heat(outcome).resize(inner, Image.Resampling.NEAREST), (edge, edge))
     return out
 
 
@@ -219,29 +256,34 @@ def _stage(view: View, outcome: Field | Missing, width: int) -> Image.Image:
     trace, frame = view.trace, view.trace.frame
     left, top, right, bottom = frame.box
     x0, y0 = min(0.0, left), min(0.0, top)
-    across, down = max(frame.original[0], right) - x0, max(frame.original[1], bottom) - y0
-    scale = min(width / across, 1.1 * width / down)
-    out = Image.new("RGB", (max(1, round(across * scale)), max(1, round(down * scale))), "white")
+    wide, high = max(frame.original[0], right) - x0, max(frame.original[1], bottom) - y0
+    scale = min(width / wide, 1.1 * width / high)
+    out = Image.new("RGB", (max(1, round(wide * scale)), max(1, round(high * scale))), "white")
     size = (max(1, round(frame.original[0] * scale)), max(1, round(frame.original[1] * scale)))
     photo = trace.image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
     out.paste(photo, (round(-x0 * scale), round(-y0 * scale)))
 
-    rows, cols = trace.grid
-    xs = np.rint((np.linspace(left, right, cols + 1) - x0) * scale).astype(int).tolist()
-    ys = np.rint((np.linspace(top, bottom, rows + 1) - y0) * scale).astype(int).tolist()
+    def lines(rows: int, cols: int) -> tuple[list[int], list[int]]:
+        xs = np.rint((np.linspace(left, right, cols + 1) - x0) * scale).astype(int).tolist()
+        ys = np.rint((np.linspace(top, bottom, rows + 1) - y0) * scale).astype(int).tolist()
+        return xs, ys
+
+    grid = trace.grid_of(view.spec.layer)
+    xs, ys = lines(*trace.grid)
     seen = out.crop((xs[0], ys[0], max(xs[-1], xs[0] + 1), max(ys[-1], ys[0] + 1)))
     if isinstance(outcome, Field):
         how = Image.Resampling.BICUBIC if view.smooth else Image.Resampling.NEAREST
-        seen = Image.blend(seen, _heat(view, outcome).resize(seen.size, how), view.opacity)
+        seen = Image.blend(seen, _heat(outcome).resize(seen.size, how), view.opacity)
     out = Image.blend(out, Image.new("RGB", out.size, "white"), 0.6)
     out.paste(seen, (xs[0], ys[0]))
 
-    _grid(out, xs, ys)
+    across, down = lines(grid.rows, grid.cols)
+    _grid(out, across, down)
     _select(out, view.patches, xs, ys)
     patch = -1 if view.spec.token is None else view.spec.token - len(trace.prefix)
     if patch >= 0:
-        row, col = divmod(patch, cols)
-        _pin(out, (xs[col], ys[row], xs[col + 1], ys[row + 1]))
+        row, col = divmod(cell_at(patch, trace.grid, (grid.rows, grid.cols)), grid.cols)
+        _pin(out, (across[col], down[row], across[col + 1], down[row + 1]))
     return out
 
 
@@ -301,7 +343,10 @@ def _legend(view: View, outcome: Field | Missing, width: int) -> Image.Image:
         draw.text((0, 0), fitted(outcome.reason, TITLE, width), FAINT, font(TITLE))
         return out
     out, draw = _canvas(width, 58)
-    draw.text((0, 0), fitted(f"{outcome.title} · layer {view.spec.layer}", TITLE, width), INK, font(TITLE))
+    size = "" if outcome.grid == view.trace.grid else " · {} x {}".format(*outcome.grid)
+    draw.text(
+        (0, 0), fitted(f"{outcome.title} · layer {view.spec.layer}{size}", TITLE, width), INK, font(TITLE)
+    )
     table = DIVERGING if outcome.diverging else SEQUENTIAL
     low, high = figure(outcome.low), figure(outcome.high)
     start = round(length(low, TEXT)) + 10
@@ -391,7 +436,7 @@ def _heads(view: View, width: int) -> Image.Image:
     """The attention of the pinned token at this layer, head by head."""
     overlay: Overlay = "attention_to" if view.spec.overlay == "attention_to" else "attention_from"
     cells, about = [], ""
-    for head in (None, *range(view.trace.heads)):
+    for head in (None, *range(view.trace.heads_of(view.spec.layer))):
         outcome = view.field(overlay=overlay, head=head)
         if isinstance(outcome, Missing):
             return _gallery(width, "Heads", outcome.reason)
@@ -407,18 +452,22 @@ def _neurons(view: View, width: int) -> Image.Image:
     trace, spec = view.trace, view.spec
     mlp = spec.space == "mlp"
     title = "MLP neurons" if mlp else "Neurons"
-    rows = [len(trace.prefix) + patch for patch in view.patches]
-    rows = rows or ([] if spec.token is None else [spec.token])
+    places = [len(trace.prefix) + patch for patch in view.patches]
+    places = places or ([] if spec.token is None else [spec.token])
     missing = view.field(overlay="neuron", neuron=0)
     if isinstance(missing, Missing):
         return _gallery(width, title, missing.reason)
-    if not rows:
+    if not places:
         return _gallery(width, title, "pin a token or select patches")
+    rows = sorted({row_of(trace, spec.layer, place) for place in places})
     if view.patches:
-        what = "the selected patch" if len(rows) == 1 else f"{len(rows)} selected patches"
+        one, many = (
+            ("patch", "patches") if trace.grid_of(spec.layer) == trace.patch_grid else ("cell", "cells")
+        )
+        what = f"the selected {one}" if len(rows) == 1 else f"{len(rows)} selected {many}"
     else:
-        what = trace.patch_grid.name(rows[0])
-    scores = contrast(trace.mlp(spec.layer) if mlp else trace.tokens[spec.layer], rows)
+        what = token_name(trace, spec.layer, places[0])
+    scores = contrast(view.source.mlp(spec.layer) if mlp else trace.layer(spec.layer), rows)
     order = np.argsort(-np.abs(np.where(np.isfinite(scores), scores, 0)), kind="stable")[:SHOWN_NEURONS]
     cells = []
     for neuron in order.tolist():

@@ -145,7 +145,7 @@ class Trace:
         """
         self._layer(layer)
         if field == "rollout":
-            return self._no_rollout(layer)
+            return self._no_rollout if layer else ""
         return self._record.missing.get(field, {}).get(layer, "")
 
     @property
@@ -282,9 +282,8 @@ class Trace:
         ValueError
             If some block has no attention map on the patch grid.
         """
-        reason = self._no_rollout(self.layers)
-        if reason:
-            raise ValueError(f"there is no rollout: {reason}")
+        if self._no_rollout:
+            raise ValueError(f"there is no rollout: {self._no_rollout}")
         return self._rollout
 
     # ------------------------------------------------------------------ predictions
@@ -451,12 +450,12 @@ class Trace:
         ]
         return parts if len(parts) == len(self._record.attention[layer]) else None
 
-    def _no_rollout(self, layer: int) -> str:
-        if layer == 0:
-            return ""
+    @cached_property
+    def _no_rollout(self) -> str:
+        """Why attention cannot be chained through all blocks; empty if it can."""
         if not self.is_column:
             return "the patch grid changes between the layers, so attention cannot be chained"
-        for block in range(1, layer + 1):
+        for block in range(1, self.layers + 1):
             signed = self._record.missing.get("rollout", {}).get(block, "")
             reason = self.why_not("attention", block) or signed
             if reason:

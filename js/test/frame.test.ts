@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { cellsInRect, patchAt, patchBox, tokenName } from "../src/math/frame.ts";
+import { cellAt, cellsInRect, patchAt, patchBox, tokenName } from "../src/math/frame.ts";
 import { frames } from "./vectors.ts";
 
-const { frame, rows, cols, prefix, boxes, points, rects, names } = frames;
+const { frame, rows, cols, prefix, boxes, points, rects, names, cells } = frames;
 
 describe("frame", () => {
   test("the box of each patch", () => {
@@ -28,5 +28,21 @@ describe("frame", () => {
 
   test("names", () => {
     expect(names.map((_, index) => tokenName(index, prefix, cols))).toEqual(names);
+    expect(tokenName(9, prefix, cols, "cell")).toBe("cell 7 (row 1, column 3)");
+  });
+
+  const grid = ([rows, cols]: [number, number]) => ({ rows, cols });
+
+  test.each(cells)("cells of $from in $to", ({ from, to, cells }) => {
+    expect(cells.map((_, cell) => cellAt(cell, grid(from), grid(to)))).toEqual(cells);
+  });
+
+  test("from a cell to the finer grid and back leads to the same cell", () => {
+    for (const { from, to, cells: back } of cells) {
+      if (from[0] < to[0] || from[1] < to[1]) continue;
+      for (const cell of new Set(back)) {
+        expect(cellAt(cellAt(cell, grid(to), grid(from)), grid(from), grid(to))).toBe(cell);
+      }
+    }
   });
 });

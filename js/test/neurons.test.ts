@@ -4,11 +4,11 @@ import { source } from "./recorded.ts";
 import { differences, flat, recorded } from "./vectors.ts";
 
 describe("contrast", () => {
-  const trace = source();
+  const trace = source(recorded);
 
   test.each(recorded.contrast)("$space of layer $layer, rows $selected", (asked) => {
     const values = trace[asked.space](asked.layer) as Float32Array;
-    const F = asked.space === "mlp" ? trace.hidden : trace.width;
+    const F = asked.space === "mlp" ? trace.hidden(asked.layer) : trace.width(asked.layer);
     const found = contrast(values, trace.count, F, moments(values, trace.count, F), asked.selected);
     expect(differences(found, flat(asked.values))).toEqual([]);
     expect(strongest(found, F)).toEqual(asked.strongest);

@@ -1,26 +1,24 @@
-import { tokenName } from "../src/math/frame.ts";
+import type { Facts } from "../src/data/facts.ts";
+import { sourceOf } from "../src/data/source.ts";
 import type { Source } from "../src/math/overlay.ts";
-import { flat, recorded } from "./vectors.ts";
+import { flat, type Recorded } from "./vectors.ts";
 
-/** The recorded trace, without the packets named in `absent`. */
-export function source(absent: string[] = []): Source {
-  const { sizes, trace } = recorded;
+/** A recorded trace, as if it came from a store; without the packets in `absent`, with reasons for some. */
+export function source(
+  { sizes, trace }: Recorded,
+  absent: string[] = [],
+  failures: Record<string, string> = {},
+): Source {
   const arrays = new Map<string, Float32Array>();
   trace.forEach((layer, l) => {
-    for (const name in layer) arrays.set(`${name}_${l}`, flat(layer[name]));
+    for (const name in layer) {
+      // Python reads the weights; here they come as queries and keys, where there are some.
+      if (name !== "attention" || !("q" in layer)) arrays.set(`${name}_${l}`, flat(layer[name]));
+    }
   });
-  for (const name of absent) arrays.delete(name);
-  const get = (name: string) => (layer: number) => arrays.get(`${name}_${layer}`) ?? null;
-  return {
-    ...sizes,
-    tokens: get("tokens"),
-    q: get("q"),
-    k: get("k"),
-    lse: get("lse"),
-    mlp: get("mlp"),
-    rollout: get("rollout"),
-    count: sizes.prefix.length + sizes.rows * sizes.cols,
-    prefix: sizes.prefix.length,
-    tokenName: (index) => tokenName(index, sizes.prefix, sizes.cols),
-  };
+  return sourceOf({
+    facts: { ...sizes, packets: [...arrays.keys()] } as unknown as Facts,
+    array: (name) => (absent.includes(name) ? null : (arrays.get(name) ?? null)),
+    failure: (name) => failures[name] ?? "",
+  });
 }

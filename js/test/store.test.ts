@@ -23,8 +23,8 @@ class FakeModel {
   save_changes() {
     this.asked.push(this.#state.wanted as string[]);
   }
-  answer(name: string) {
-    this.#state[name] = new DataView(new ArrayBuffer(8));
+  answer(name: string, value: unknown = new DataView(new ArrayBuffer(8))) {
+    this.#state[name] = value;
     this.#listeners.get(`change:${name}`)?.();
   }
 }
@@ -38,8 +38,8 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-function opened() {
-  const model = new FakeModel(["tokens_0", "tokens_1"]);
+function opened(packets = ["tokens_0", "tokens_1"]) {
+  const model = new FakeModel(packets);
   const store = openStore(model as unknown as AnyModel, new AbortController().signal);
   const heard = vi.fn();
   store.onArrival(heard);
@@ -74,4 +74,50 @@ test("nothing is asked for twice", async () => {
   await Promise.resolve();
   store.want(["tokens_1"]);
   expect(model.asked).toHaveLength(1);
+});
+
+test("large packets are asked for one by one", async () => {
+  const { model } = opened(["tokens_0", "attention_1", "attention_2"]);
+  expect(model.asked).toEqual([["tokens_0", "attention_1", "attention_2"]]);
+  const alone = opened(["attention_1", "attention_2"]).model;
+  expect(alone.asked).toEqual([["attention_1"]]);
+  alone.answer("attention_1");
+  await Promise.resolve();
+  expect(alone.asked).toEqual([["attention_1"], ["attention_2"]]);
+});
+
+test("a packet that will not come says why, and holds up nothing", async () => {
+  const { model, store } = opened();
+  const reason = new TextEncoder().encode("VWE1no memory");
+  model.answer("tokens_0", new DataView(reason.buffer));
+  model.answer("tokens_1");
+  await Promise.resolve();
+  expect(store.failure("tokens_0")).toBe("no memory");
+  expect(store.array("tokens_0")).toBeNull();
+  expect(store.failure("tokens_1")).toBe("");
+  expect(store.progress()).toEqual({ arrived: 2, total: 2, silent: false });
+});
+
+test("the check is asked for once it is wanted, and its result is told", async () => {
+  const { model, store, heard } = opened();
+  expect(store.check()).toBeNull();
+  store.verify();
+  expect(model.asked.at(-1)).toEqual(["check"]);
+  expect(store.check()).toBe("running");
+  expect(heard).toHaveBeenCalledTimes(1);
+  const found = { passed: true, attention: 3e-7, logits: 0, text: "well" };
+  model.answer("check", found);
+  await Promise.resolve();
+  expect(heard).toHaveBeenCalledTimes(2);
+  expect(store.check()).toBe(found);
+  vi.advanceTimersByTime(60_000);
+  expect(store.check()).toBe(found);
+});
+
+test("a check without an answer is said to be without one", () => {
+  const { store, heard } = opened();
+  store.verify();
+  vi.advanceTimersByTime(10_001);
+  expect(store.check()).toBe("silent");
+  expect(heard).toHaveBeenCalled();
 });

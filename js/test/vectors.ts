@@ -3,6 +3,8 @@ import colormapFile from "../../tests/vectors/colormap.json";
 import frameFile from "../../tests/vectors/frame.json";
 import overlayFile from "../../tests/vectors/overlay.json";
 import packetFile from "../../tests/vectors/packets.json";
+import stagesFile from "../../tests/vectors/stages.json";
+import type { Facts } from "../src/data/facts.ts";
 import type { Frame } from "../src/math/frame.ts";
 import type { Spec } from "../src/math/overlay.ts";
 
@@ -33,19 +35,25 @@ export const frames = frameFile as unknown as {
   points: { x: number; y: number; patch: number | null }[];
   rects: { rect: [number, number, number, number]; patches: number[] }[];
   names: string[];
+  cells: { from: [number, number]; to: [number, number]; cells: number[] }[];
 };
 
-/** A small trace (3 x 4 patches, 2 prefix tokens) and what it must show. */
-export const recorded = overlayFile as unknown as {
-  sizes: Record<"rows" | "cols" | "width" | "heads" | "headDim" | "hidden" | "layers", number> & {
-    prefix: string[];
-  };
+/** A small trace and what it must show. */
+export interface Recorded {
+  sizes: Pick<
+    Facts,
+    "rows" | "cols" | "prefix" | "layers" | "grids" | "widths" | "heads" | "hidden" | "missing"
+  >;
   trace: Record<string, Numbers>[];
   cases: {
     spec: Spec;
     field?: { values: Numbers; low: number; high: number; diverging: boolean; title: string; unit: string };
     missing?: string;
   }[];
+}
+
+/** 3 x 4 patches at every layer, 2 prefix tokens. */
+export const recorded = overlayFile as unknown as Recorded & {
   contrast: {
     space: "mlp" | "tokens";
     layer: number;
@@ -54,6 +62,9 @@ export const recorded = overlayFile as unknown as {
     strongest: number[];
   }[];
 };
+
+/** From 4 x 6 patches to 1 x 2; attention comes as weights, negative ones among them. */
+export const stages = stagesFile as unknown as Recorded;
 
 /** Nested numbers as one float32 array. */
 export function flat(nested: Numbers): Float32Array {

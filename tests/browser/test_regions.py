@@ -114,6 +114,8 @@ def test_heads(bench: Workbench) -> None:
     bench.lab.settle()
     hint = bench.heads.locator(".vw-hint").inner_text()
     assert hint == bench.expected(overlay="attention_to")["missing"]
+    empty = bench.cell_colours(bench.head("0"))
+    assert (empty == empty[0, 0]).all(), "the map of the other layer must not show through"
 
 
 def check_gallery(bench: Workbench) -> list[int]:

@@ -11,6 +11,7 @@ from browser.lab import Lab
 from playwright.sync_api import Locator
 
 Colours = npt.NDArray[np.uint8]
+Grid = tuple[int, int]
 
 # Not square anywhere: 6 x 10 patches after three prefix tokens, from a photo of another shape, of which the
 # model sees a part. The weights are larger than timm's, so that tokens differ and attention has a shape.
@@ -21,7 +22,7 @@ from PIL import Image
 from timm.models import VisionTransformer
 import vitwidgets as vw
 from vitwidgets.analysis import contrast
-from vitwidgets.analysis.overlay import Missing, Spec, overlay_field
+from vitwidgets.analysis.overlay import Missing, Spec, overlay_field, row_of
 from vitwidgets.colormap import colorize
 
 torch.manual_seed(7)
@@ -54,13 +55,13 @@ def expected(point, **change):
     field = overlay_field(Spec(**{**spec, **change}), trace)
     if isinstance(field, Missing):
         return {"missing": field.reason}
-    values = field.values[len(trace.prefix):].reshape(trace.grid)
-    return {"colours": colorize(values, field.low, field.high, field.diverging), "title": field.title,
+    return {"colours": colorize(field.map, field.low, field.high, field.diverging), "title": field.title,
             "low": field.low, "high": field.high, "unit": field.unit, "values": field.values}
 
 def strongest(point):
-    rows = [trace.patch_grid.index(p) for p in (point.patches or [point.token])]
-    table = trace.mlp(point.layer) if point.neuron_space == "mlp" else trace.tokens[point.layer]
+    places = [trace.patch_grid.index(p) for p in (point.patches or [point.token])]
+    rows = sorted({row_of(trace, point.layer, place) for place in places})
+    table = trace.mlp(point.layer) if point.neuron_space == "mlp" else trace.layer(point.layer)
     scores = contrast(table, rows)
     return [[int(j), float(scores[j])] for j in np.argsort(-np.abs(scores), kind="stable")[:12]]
 """
@@ -175,33 +176,34 @@ class Workbench:
 
     # --------------------------------------------------------------- colours
 
-    def read(self, canvas: Locator, **rectangle: float) -> Colours:
-        """The colour in the middle of every patch of a map, (rows, cols, 3)."""
-        where = {"rows": self.rows, "cols": self.cols, "left": 0, "top": 0, **rectangle}
+    def read(self, canvas: Locator, grid: Grid | None = None, **rectangle: float) -> Colours:
+        """The colour in the middle of every patch of a map, or of other cells, (rows, cols, 3)."""
+        rows, cols = grid or (self.rows, self.cols)
+        where = {"rows": rows, "cols": cols, "left": 0, "top": 0, **rectangle}
         colours = canvas.evaluate(READ, where)
-        return np.array(colours, np.uint8).reshape(self.rows, self.cols, 3)
+        return np.array(colours, np.uint8).reshape(rows, cols, 3)
 
-    def image_colours(self) -> Colours:
+    def image_colours(self, grid: Grid | None = None) -> Colours:
         """What lies on every patch of the photo; the pointer is taken away first, and its mark with it."""
         self.page.mouse.move(2, 2)
         self.lab.settle()
         width = self.image.evaluate("canvas => canvas.width")
         scale = width / self.original[0]
         left, top, right, bottom = (edge * scale for edge in self.box)
-        return self.read(self.image, left=left, top=top, width=right - left, height=bottom - top)
+        return self.read(self.image, grid, left=left, top=top, width=right - left, height=bottom - top)
 
-    def layer_colours(self, layer: int) -> Colours:
+    def layer_colours(self, layer: int, grid: Grid | None = None) -> Colours:
         """A layer's map in the strip."""
         self.lab.settle()
         width = self.strip.evaluate("canvas => canvas.width")
         cell = (width + 4) / (self.layers + 1) - 4
         height = cell * self.rows / self.cols
-        return self.read(self.strip, left=layer * (cell + 4), top=3, width=cell, height=height)
+        return self.read(self.strip, grid, left=layer * (cell + 4), top=3, width=cell, height=height)
 
-    def cell_colours(self, cell: Locator) -> Colours:
+    def cell_colours(self, cell: Locator, grid: Grid | None = None) -> Colours:
         """A head's or a neuron's map."""
         self.lab.settle()
-        return self.read(cell.locator("canvas"))
+        return self.read(cell.locator("canvas"), grid)
 
     # ---------------------------------------------------------------- Python
 
@@ -218,8 +220,14 @@ class Workbench:
     def check_image(self, **change: object) -> dict[str, Any]:
         """Fail unless the image shows what Python says; returns that."""
         wanted = self.expected(**change)
-        assert_colours(self.image_colours(), wanted["colours"], f"the image of {wanted['title']}")
+        shown = self.image_colours(grid_of(wanted))
+        assert_colours(shown, wanted["colours"], f"the image of {wanted['title']}")
         return wanted
+
+
+def grid_of(wanted: dict[str, Any]) -> Grid:
+    """Rows and columns of what Python says is shown."""
+    return len(wanted["colours"]), len(wanted["colours"][0])
 
 
 def assert_colours(shown: Colours, wanted: Sequence[Any] | Colours, what: str) -> None:

@@ -79,7 +79,7 @@ CASES: dict[str, dict[str, Any]] = {
     "lowformer_b0": {},
     "caformer_s18": {
         "depths": (1, 1, 1, 1),
-        "dims": (16, 32, 64, 64),
+        "dims": (16, 32, 64, 96),
         "token_mixers": [SepConv, SepConv, Attention, Attention],
         "norm_layers": [LayerNorm2dNoBias, LayerNorm2dNoBias, LayerNormNoBias, LayerNormNoBias],
     },

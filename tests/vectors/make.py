@@ -11,6 +11,7 @@ import json
 import math
 import random
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -133,6 +134,35 @@ def packets() -> None:
             ),
         }
     )
+    few = [0.0, 0.25, 0.0, -0.0, -3.5, nan, 0.0, 2**-30, inf] + [0.0] * 9 + [1.0]
+    few_kept = [struct.unpack("<e", half(v))[0] + 0.0 for v in few]
+    header = {"dtype": "sparse", "shape": [19], "scale": None}
+    bits = sum(1 << i for i, v in enumerate(few_kept) if v != 0).to_bytes(4, "little")
+    others = b"".join(half(v) for v in few_kept if v != 0)
+    cases.append(
+        {
+            "name": "sparse",
+            "dtype": "sparse",
+            "shape": [19],
+            "input": few,
+            "values": few_kept,
+            "packet": packet(header, bits + others),
+        }
+    )
+    for name, shape in [("sparse, nothing", [0]), ("sparse, zeros alone", [2, 3])]:
+        empty = {"dtype": "sparse", "shape": shape, "scale": None}
+        zeros = [0.0] * math.prod(shape)
+        payload = bytes(2) if zeros else b""
+        cases.append(
+            {
+                "name": name,
+                "dtype": "sparse",
+                "shape": shape,
+                "input": zeros,
+                "values": zeros,
+                "packet": packet(empty, payload),
+            }
+        )
     good = {"dtype": "float32", "shape": [3], "scale": None}
     data = bytes(12)
     damaged = [
@@ -162,6 +192,10 @@ def packets() -> None:
             packet({"dtype": "int8", "shape": [1, 12], "scale": ["1"]}, data),
             "list",
         ),
+        ("sparse, a number too few", packet(header, bits + others[:-2]), "takes 14 bytes; got 12"),
+        ("sparse, a number too many", packet(header, bits + others + b"xx"), "takes 14 bytes; got 16"),
+        ("sparse, cut inside the bits", packet(header, bits[:2]), "got 2"),
+        ("sparse, nothing there", packet(header, b""), "takes 4 bytes; got 0"),
         ("int8, a scalar", packet({"dtype": "int8", "shape": [], "scale": [1]}, b"x"), "list of"),
     ]
     write(
@@ -250,10 +284,14 @@ def name(index: int) -> str:
     return f"patch {patch} (row {patch // COLS}, column {patch % COLS})"
 
 
-def scale(values: Vector, kind: str, skip: int | None = None) -> dict[str, object]:
-    patches = [v for i, v in enumerate(values) if i >= len(PREFIX) and i != skip and math.isfinite(v)]
+def scale(values: Vector, kind: str, skip: int | None = None, prefix: int = len(PREFIX)) -> dict[str, object]:
+    patches = [v for i, v in enumerate(values) if i >= prefix and i != skip and math.isfinite(v)]
+    if kind == "weights" and min(patches) < 0:
+        kind = "symmetric"
     if kind == "span" and max(patches) - min(patches) > 1e-4 * max(abs(v) for v in patches):
         return {"low": min(patches), "high": max(patches), "diverging": False}
+    if kind == "span" and max(patches) < 0:
+        return {"low": min(patches), "high": 0.0, "diverging": False}
     largest = max(abs(v) for v in patches) or 1.0
     return {
         "low": -largest if kind == "symmetric" else 0.0,
@@ -286,7 +324,7 @@ def overlays() -> None:
             what = spec("similarity", layer, token=token)
             shown(what, values, "span", f"similarity to {name(token)}", "cosine", token)
             what = spec("rollout", layer, token=token)
-            shown(what, trace.rollout[layer][token], "positive", f"rollout from {name(token)}", "rollout")
+            shown(what, trace.rollout[layer][token], "weights", f"rollout from {name(token)}", "rollout")
             if layer == 0:
                 for overlay in ("attention_from", "attention_to"):
                     missing(spec(overlay, 0, token=token), "layer 0 is the input: no attention yet")
@@ -302,10 +340,10 @@ def overlays() -> None:
                 which = "head mean" if head is None else f"head {head}"
                 what = spec("attention_from", layer, token=token, head=head)
                 title = f"attention from {name(token)} · {which}"
-                shown(what, chosen[token], "positive", title, "attention")
+                shown(what, chosen[token], "weights", title, "attention")
                 what = spec("attention_to", layer, token=token, head=head)
                 title = f"attention to {name(token)} · {which}"
-                shown(what, [row[token] for row in chosen], "positive", title, "attention")
+                shown(what, [row[token] for row in chosen], "weights", title, "attention")
         for neuron in (0, 3, 6, 7):
             values = [row[neuron] for row in trace.tokens[layer]]
             shown(spec("neuron", layer, neuron=neuron), values, "symmetric", f"neuron {neuron}", "activation")
@@ -324,9 +362,9 @@ def overlays() -> None:
     missing(spec("similarity", -1, token=0), "there is no layer -1: layers are 0..2")
     missing(spec("rollout", 1, token=14), "there is no token 14: tokens are 0..13")
     missing(spec("rollout", 1, token=-1), "there is no token -1: tokens are 0..13")
-    missing(spec("attention_from", 1, token=0, head=2), "there is no head 2: heads are 0..1")
-    missing(spec("neuron", 1, neuron=8), "there is no neuron 8: neurons are 0..7")
-    missing(spec("neuron", 1, neuron=6, space="mlp"), "there is no MLP neuron 6: neurons are 0..5")
+    missing(spec("attention_from", 1, token=0, head=2), "layer 1 has no head 2: its heads are 0..1")
+    missing(spec("neuron", 1, neuron=8), "layer 1 has no neuron 8: its neurons are 0..7")
+    missing(spec("neuron", 1, neuron=6, space="mlp"), "layer 1 has no MLP neuron 6: its neurons are 0..5")
     contrast = []
     for space, layer, selected in [
         ("mlp", 2, [3, 4, 9]),
@@ -343,8 +381,9 @@ def overlays() -> None:
             {"space": space, "layer": layer, "selected": selected, "values": result, "strongest": order}
         )
     sizes = {
-        "rows": ROWS, "cols": COLS, "prefix": PREFIX, "width": WIDTH, "heads": HEADS, "headDim": HEAD_DIM,
-        "hidden": HIDDEN, "layers": LAYERS,
+        "rows": ROWS, "cols": COLS, "prefix": PREFIX, "layers": LAYERS,
+        "grids": [[ROWS, COLS]] * (LAYERS + 1), "widths": [WIDTH] * (LAYERS + 1),
+        "heads": [0] + [HEADS] * LAYERS, "hidden": [0] + [HIDDEN] * LAYERS, "missing": {},
     }  # fmt: skip
     by_layer: list[dict[str, object]] = []
     for layer in range(LAYERS + 1):
@@ -359,6 +398,123 @@ def overlays() -> None:
             }
         by_layer.append(arrays)
     write("overlay.json", {"sizes": sizes, "trace": by_layer, "cases": cases, "contrast": contrast})
+
+
+# A trace whose grid gets ever coarser, with weights that are no softmax and layers that lack something
+
+STAGES = [(4, 6), (4, 6), (2, 3), (1, 2)]
+STAGE_WIDTHS, STAGE_HEADS, STAGE_HIDDEN = [4, 4, 6, 8], [0, 2, 3, 0], [0, 0, 5, 7]
+CHAIN = "the patch grid changes between the layers"
+LACKS = {
+    "attention": {"3": "it pools"},
+    "mlp": {"1": "it has none"},
+    "rollout": {"1": CHAIN, "2": CHAIN, "3": CHAIN},
+}
+
+
+def cell_of(patch: int, start: tuple[int, int], to: tuple[int, int]) -> int:
+    """Which cell of `to` holds the centre of a cell of `start`, looked for among all, in exact fractions."""
+    y = Fraction(2 * (patch // start[1]) + 1, 2 * start[0])
+    x = Fraction(2 * (patch % start[1]) + 1, 2 * start[1])
+    rows, cols = to
+    held = [
+        cell
+        for cell in range(rows * cols)
+        if Fraction(cell // cols, rows) <= y < Fraction(cell // cols + 1, rows)
+        and Fraction(cell % cols, cols) <= x < Fraction(cell % cols + 1, cols)
+    ]
+    assert len(held) == 1
+    return held[0]
+
+
+def stages() -> None:
+    rng = random.Random(11)
+    cases: list[dict[str, object]] = []
+    by_layer: list[dict[str, object]] = []
+
+    def place(layer: int, token: int) -> tuple[int, str]:
+        """Row and name of what stands for a token: one prefix token, then patches of the finest grid."""
+        if token == 0:
+            return 0, "cls"
+        cell = cell_of(token - 1, STAGES[0], STAGES[layer])
+        kind = "patch" if STAGES[layer] == STAGES[0] else "cell"
+        cols = STAGES[layer][1]
+        return 1 + cell, f"{kind} {cell} (row {cell // cols}, column {cell % cols})"
+
+    def shown(
+        what: dict[str, object], values: Vector, kind: str, title: str, unit: str, skip: int | None = None
+    ) -> None:
+        field = {"values": values, **scale(values, kind, skip, 1), "title": title, "unit": unit}
+        cases.append({"spec": what, "field": field})
+
+    for layer, (rows, cols) in enumerate(STAGES):
+        count = 1 + rows * cols
+        tokens = draw(rng, count, STAGE_WIDTHS[layer])
+        mlp = draw(rng, count, STAGE_HIDDEN[layer])
+        weights = [draw(rng, count, count, 0.1) for _ in range(STAGE_HEADS[layer])]
+        if layer == 1:
+            weights = [[[abs(v) for v in row] for row in head] for head in weights]
+        arrays: dict[str, object] = {"tokens": tokens}
+        arrays |= {"attention": weights} if weights else {}
+        arrays |= {"mlp": mlp} if STAGE_HIDDEN[layer] else {}
+        if layer == 0:
+            arrays["rollout"] = [[float(i == j) for j in range(count)] for i in range(count)]
+        by_layer.append(arrays)
+
+        for token in (0, 1, 8, 11, 24):
+            row, called = place(layer, token)
+            shown(
+                spec("similarity", layer, token=token),
+                cosines(tokens, row), "span", f"similarity to {called}", "cosine", row,
+            )  # fmt: skip
+            if layer > 0:
+                cases.append(
+                    {
+                        "spec": spec("rollout", layer, token=token),
+                        "missing": f"no rollout at layer {layer}: {CHAIN}",
+                    }
+                )
+            for head in (None, *range(STAGE_HEADS[layer])):
+                if not weights:
+                    continue
+                heads = weights if head is None else [weights[head]]
+                one = [
+                    [sum(each[i][j] for each in heads) / len(heads) for j in range(count)]
+                    for i in range(count)
+                ]
+                which = "head mean" if head is None else f"head {head}"
+                for overlay, values in (("from", one[row]), ("to", [line[row] for line in one])):
+                    what = spec(f"attention_{overlay}", layer, token=token, head=head)
+                    title = f"attention {overlay} {called} · {which}"
+                    shown(what, values, "weights", title, "attention")
+        last = STAGE_WIDTHS[layer] - 1
+        shown(
+            spec("neuron", layer, neuron=last),
+            [line[last] for line in tokens], "symmetric", f"neuron {last}", "activation",
+        )  # fmt: skip
+        cases.append(
+            {
+                "spec": spec("neuron", layer, neuron=last + 1),
+                "missing": f"layer {layer} has no neuron {last + 1}: its neurons are 0..{last}",
+            }
+        )
+        if STAGE_HIDDEN[layer]:
+            what = spec("neuron", layer, neuron=1, space="mlp")
+            shown(what, [line[1] for line in mlp], "symmetric", "MLP neuron 1", "activation")
+    for what, reason in [
+        (spec("neuron", 1, space="mlp"), "no MLP neurons at layer 1: it has none"),
+        (spec("attention_from", 3, token=2), "no attention at layer 3: it pools"),
+        (spec("attention_to", 3), "no attention at layer 3: it pools"),
+        (spec("attention_to", 1, token=2, head=2), "layer 1 has no head 2: its heads are 0..1"),
+        (spec("similarity", 3, token=25), "there is no token 25: tokens are 0..24"),
+    ]:
+        cases.append({"spec": what, "missing": reason})
+    sizes = {
+        "rows": STAGES[0][0], "cols": STAGES[0][1], "prefix": ["cls"], "layers": len(STAGES) - 1,
+        "grids": STAGES, "widths": STAGE_WIDTHS, "heads": STAGE_HEADS, "hidden": STAGE_HIDDEN,
+        "missing": LACKS,
+    }  # fmt: skip
+    write("stages.json", {"sizes": sizes, "trace": by_layer, "cases": cases})
 
 
 # Where the patches are
@@ -404,12 +560,26 @@ def frames() -> None:
             and ((t_ < y1 and b_ > y0) or (t_ == b_ and y0 <= t_ < y1))
         ]
         rects.append({"rect": [a, b, c, d], "patches": touched})
+    grids = [(1, 1), (2, 2), (3, 4), (5, 4), (4, 6), (8, 12), (7, 7)]
+    cells = [
+        {"from": start, "to": to, "cells": [cell_of(cell, start, to) for cell in range(start[0] * start[1])]}
+        for start in grids
+        for to in grids
+    ]
     frame = {"original": [640, 300], "input": [36, 48], "box": box}
     names = [name(i) for i in range(N)]
     sizes = {"rows": ROWS, "cols": COLS, "prefix": PREFIX}
     write(
         "frame.json",
-        {**sizes, "frame": frame, "boxes": boxes, "points": points, "rects": rects, "names": names},
+        {
+            **sizes,
+            "frame": frame,
+            "boxes": boxes,
+            "points": points,
+            "rects": rects,
+            "names": names,
+            "cells": cells,
+        },
     )
 
 
@@ -491,5 +661,6 @@ def colours() -> None:
 if __name__ == "__main__":
     packets()
     overlays()
+    stages()
     frames()
     colours()

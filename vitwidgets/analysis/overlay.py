@@ -16,14 +16,23 @@ from vitwidgets.analysis.similarity import cosine
 
 Floats = npt.NDArray[np.float32]
 Overlay = Literal["none", "similarity", "attention_from", "attention_to", "rollout", "neuron"]
-RangeKind = Literal["positive", "symmetric", "span"]
+Kind = Literal["tokens", "attention", "mlp", "rollout"]
+RangeKind = Literal["weights", "symmetric", "span"]
 
-# Below this part of its size, a span is noise of float16 packets, not a picture.
+# Below this part of its size, a span (or what lies below 0) is noise of float16 packets, not a picture.
 _NOISE = 1e-4
 
 
 class Grid(Protocol):
     """What is needed of a patch grid, as :class:`vitwidgets.geometry.PatchGrid` has it."""
+
+    @property
+    def rows(self) -> int:
+        """Patches down."""
+
+    @property
+    def cols(self) -> int:
+        """Patches across."""
 
     @property
     def prefix(self) -> tuple[str, ...]:
@@ -42,27 +51,29 @@ class Source(Protocol):
 
     @property
     def patch_grid(self) -> Grid:
-        """The tokens, in sequence order."""
+        """The tokens of layer 0, in sequence order: the finest grid."""
 
     @property
     def layers(self) -> int:
         """Number of blocks `L`."""
 
-    @property
-    def width(self) -> int:
-        """Residual neurons `D`."""
+    def grid_of(self, layer: int, /) -> Grid:
+        """The tokens of a layer."""
 
-    @property
-    def heads(self) -> int:
-        """Attention heads of each block."""
+    def heads_of(self, layer: int, /) -> int:
+        """Attention heads of block `layer`."""
 
-    @property
-    def hidden(self) -> int:
-        """MLP neurons of each block."""
+    def width_of(self, layer: int, /) -> int:
+        """Residual neurons `D` of a layer."""
 
-    @property
-    def tokens(self) -> npt.NDArray[Any]:
-        """Residual stream, (L + 1, N, D)."""
+    def hidden_of(self, layer: int, /) -> int:
+        """MLP neurons of block `layer`."""
+
+    def why_not(self, field: Kind, layer: int, /) -> str:
+        """Why a layer does not have something, as a clause; empty where it has."""
+
+    def layer(self, layer: int, /) -> npt.NDArray[Any]:
+        """Residual stream at a layer, (N, D)."""
 
     def attention(self, layer: int, /) -> npt.NDArray[Any]:
         """Attention of block `layer`, (heads, N, N)."""
@@ -85,7 +96,7 @@ class Spec:
     layer
         0..L.
     token
-        Position in the sequence; ``None`` where none is pinned.
+        Position in the sequence of layer 0; ``None`` where none is pinned.
     head
         0..heads-1; ``None`` for the mean of all.
     neuron
@@ -110,6 +121,8 @@ class Field:
     ----------
     values : (N,) float32
         Prefix tokens first. May hold NaN or infinity where the model's activations do.
+    grid
+        Rows and columns of the patches, which are the last of the values.
     low, high
         The ends of the colour scale, ``low < high``; from the patch tokens alone.
     diverging
@@ -121,11 +134,18 @@ class Field:
     """
 
     values: Floats
+    grid: tuple[int, int]
     low: float
     high: float
     diverging: bool
     title: str
     unit: str
+
+    @property
+    def map(self) -> Floats:
+        """Values of the patches, (rows, cols)."""
+        rows, cols = self.grid
+        return self.values[-rows * cols :].reshape(rows, cols)
 
 
 @dataclass(frozen=True)
@@ -146,7 +166,10 @@ def overlay_field(spec: Spec, source: Source) -> Field | Missing:
 
     The scale spans the patch tokens (a prefix token can be a hundred times larger and would flatten the
     picture) and, for similarity, leaves out the pinned token, whose own value is 1. Similarity: least to
-    greatest. Attention and rollout: 0 to greatest. Neuron: symmetric about 0.
+    greatest. Attention and rollout: 0 to greatest, or symmetric about 0 where weights are negative. Neuron:
+    symmetric about 0.
+
+    Where a layer has a coarser grid than layer 0, the pinned patch stands for the cell that holds its centre.
 
     Parameters
     ----------
@@ -163,24 +186,62 @@ def overlay_field(spec: Spec, source: Source) -> Field | Missing:
     reason = _obstacle(spec, source)
     if reason is not None:
         return Missing(reason)
-    layer, token, grid = spec.layer, spec.token, source.patch_grid
+    layer, token = spec.layer, spec.token
     if token is None or spec.overlay == "neuron":
         mlp = spec.space == "mlp"
-        values = (source.mlp(layer) if mlp else source.tokens[layer])[:, spec.neuron]
+        values = (source.mlp(layer) if mlp else source.layer(layer))[:, spec.neuron]
         title = f"MLP neuron {spec.neuron}" if mlp else f"neuron {spec.neuron}"
-        return _field(values, "symmetric", title, "activation", grid)
-    name = grid.name(token)
+        return _field(values, "symmetric", title, "activation", source.grid_of(layer))
+    row, name, grid = row_of(source, layer, token), token_name(source, layer, token), source.grid_of(layer)
     if spec.overlay == "similarity":
-        values = cosine(source.tokens[layer], token)
-        return _field(values, "span", f"similarity to {name}", "cosine", grid, skip=token)
+        values = cosine(source.layer(layer), row)
+        return _field(values, "span", f"similarity to {name}", "cosine", grid, skip=row)
     if spec.overlay == "rollout":
-        return _field(source.rollout()[layer, token], "positive", f"rollout from {name}", "rollout", grid)
+        # R_0 = I, also where there is no rollout of the layers that follow
+        values = source.rollout()[layer, row] if layer > 0 else np.arange(grid.tokens) == row
+        return _field(values, "weights", f"rollout from {name}", "rollout", grid)
     attention = source.attention(layer)
     chosen = attention.mean(axis=0) if spec.head is None else attention[spec.head]
     which = "head mean" if spec.head is None else f"head {spec.head}"
     if spec.overlay == "attention_from":
-        return _field(chosen[token], "positive", f"attention from {name} · {which}", "attention", grid)
-    return _field(chosen[:, token], "positive", f"attention to {name} · {which}", "attention", grid)
+        return _field(chosen[row], "weights", f"attention from {name} · {which}", "attention", grid)
+    return _field(chosen[:, row], "weights", f"attention to {name} · {which}", "attention", grid)
+
+
+def cell_at(cell: int, start: tuple[int, int], to: tuple[int, int]) -> int:
+    """Find the cell of one grid that holds the centre of a cell of another; both cover the same picture.
+
+    Parameters
+    ----------
+    cell : int
+        Index of the cell, row by row.
+    start, to : (int, int)
+        Rows and columns of the grid it belongs to, and of the other.
+
+    Returns
+    -------
+    int
+        Index in the other grid.
+    """
+    row, col = divmod(cell, start[1])
+    return (2 * row + 1) * to[0] // (2 * start[0]) * to[1] + (2 * col + 1) * to[1] // (2 * start[1])
+
+
+def row_of(source: Source, layer: int, token: int) -> int:
+    """Find the row of a layer that stands for a token of layer 0, both counted in sequence order."""
+    finest, own, prefix = source.patch_grid, source.grid_of(layer), len(source.patch_grid.prefix)
+    if token < prefix:
+        return token
+    return prefix + cell_at(token - prefix, (finest.rows, finest.cols), (own.rows, own.cols))
+
+
+def token_name(source: Source, layer: int, token: int) -> str:
+    """Name what stands at a layer for a token of layer 0, for people."""
+    finest, own, prefix = source.patch_grid, source.grid_of(layer), len(source.patch_grid.prefix)
+    if token < prefix or (own.rows, own.cols) == (finest.rows, finest.cols):
+        return finest.name(token)
+    cell = row_of(source, layer, token) - prefix
+    return f"cell {cell} (row {cell // own.cols}, column {cell % own.cols})"
 
 
 def value_range(
@@ -193,9 +254,9 @@ def value_range(
     values : (N,) float
         NaN and infinity are left out.
     kind
-        ``"positive"``: 0 to greatest. ``"symmetric"``: about 0. ``"span"``: least to greatest. Where all are
-        all but equal, ``"span"`` reaches to 0; where there is nothing but zeros (or nothing at all),
-        ``"span"`` and ``"positive"`` are 0..1 and ``"symmetric"`` -1..1.
+        ``"weights"``: 0 to greatest, or about 0 where one is negative. ``"symmetric"``: about 0. ``"span"``:
+        least to greatest. Where all are all but equal, ``"span"`` reaches to 0; where there is nothing but
+        zeros (or nothing at all), ``"span"`` and ``"weights"`` are 0..1 and ``"symmetric"`` -1..1.
     start
         First index that counts.
     skip
@@ -215,7 +276,7 @@ def value_range(
         counts[skip] = False
     low, high = float(v[counts].min(initial=np.inf)), float(v[counts].max(initial=-np.inf))
     size = max(-low, high)
-    if kind == "symmetric":
+    if kind == "symmetric" or (kind == "weights" and -low > _NOISE * size):
         return (-size, size, True) if size > 0 else (-1.0, 1.0, True)
     if kind == "span" and high - low > _NOISE * size:
         return low, high, False
@@ -229,7 +290,7 @@ def _field(
 ) -> Field:
     row = np.ascontiguousarray(values, np.float32)
     low, high, diverging = value_range(row, kind, len(grid.prefix), skip)
-    return Field(row, low, high, diverging, title, unit)
+    return Field(row, (grid.rows, grid.cols), low, high, diverging, title, unit)
 
 
 def _obstacle(spec: Spec, source: Source) -> str | None:
@@ -238,22 +299,35 @@ def _obstacle(spec: Spec, source: Source) -> str | None:
         return ""
     if not 0 <= spec.layer <= source.layers:
         return f"there is no layer {spec.layer}: layers are 0..{source.layers}"
-    attention = spec.overlay in ("attention_from", "attention_to")
-    if spec.layer == 0 and attention:
-        return "layer 0 is the input: no attention yet"
+    kind = _kind(spec)
+    if spec.layer == 0 and kind in ("attention", "mlp"):
+        return f"layer 0 is the input: no {'attention' if kind == 'attention' else 'MLP'} yet"
+    whole = kind == "rollout" and spec.layer > 0  # it is computed of all layers at once
+    why = source.why_not(kind, source.layers if whole else spec.layer)
+    if why:
+        return f"no {'MLP neurons' if kind == 'mlp' else kind} at layer {spec.layer}: {why}"
     if spec.overlay == "neuron":
-        mlp = spec.space == "mlp"
-        if spec.layer == 0 and mlp:
-            return "layer 0 is the input: no MLP yet"
-        neurons = source.hidden if mlp else source.width
-        if 0 <= spec.neuron < neurons:
-            return None
-        return f"there is no {'MLP ' if mlp else ''}neuron {spec.neuron}: neurons are 0..{neurons - 1}"
+        mlp = kind == "mlp"
+        neurons = source.hidden_of(spec.layer) if mlp else source.width_of(spec.layer)
+        what = "MLP neuron" if mlp else "neuron"
+        return _outside(f"layer {spec.layer} has no {what}", spec.neuron, "its neurons", neurons)
     if spec.token is None:
         return "pin a token to see this"
-    tokens = source.patch_grid.tokens
-    if not 0 <= spec.token < tokens:
-        return f"there is no token {spec.token}: tokens are 0..{tokens - 1}"
-    if attention and spec.head is not None and not 0 <= spec.head < source.heads:
-        return f"there is no head {spec.head}: heads are 0..{source.heads - 1}"
-    return None
+    outside = _outside("there is no token", spec.token, "tokens", source.patch_grid.tokens)
+    if outside is None and kind == "attention" and spec.head is not None:
+        heads = source.heads_of(spec.layer)
+        return _outside(f"layer {spec.layer} has no head", spec.head, "its heads", heads)
+    return outside
+
+
+def _outside(there_is_no: str, index: int, things: str, count: int) -> str | None:
+    return None if 0 <= index < count else f"{there_is_no} {index}: {things} are 0..{count - 1}"
+
+
+def _kind(spec: Spec) -> Kind:
+    """What `spec` needs of a layer."""
+    if spec.overlay == "rollout":
+        return "rollout"
+    if spec.overlay in ("attention_from", "attention_to"):
+        return "attention"
+    return "mlp" if spec.overlay == "neuron" and spec.space == "mlp" else "tokens"

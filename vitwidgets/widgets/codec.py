@@ -5,10 +5,15 @@ A packet describes itself::
     bytes 0..3      "VWP1"
     bytes 4..7      n, the length of the header: unsigned 32-bit, little-endian
     bytes 8..8+n    the header, JSON in UTF-8, padded with spaces to make 8 + n a multiple of 8:
-                    {"dtype": "float16" | "float32" | "int8", "shape": [...], "scale": null | [...]}
+                    {"dtype": "float16" | "float32" | "int8" | "sparse", "shape": [...],
+                     "scale": null | [...]}
     the rest        the numbers, C order, little-endian
 
-With ``int8`` every row of the last axis has a scale of its own: value = byte * scale.
+With ``int8`` every row of the last axis has a scale of its own: value = byte * scale. With ``sparse`` the
+numbers are one bit for each, the lowest of a byte first, padded to whole pairs of bytes: whether it is other
+than zero; and then those that are, as ``float16``.
+
+Where there is no array to send, "VWE1" and the reason in UTF-8 take the packet's place.
 """
 
 from __future__ import annotations
@@ -20,13 +25,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Dtype = Literal["float16", "float32", "int8"]
+Dtype = Literal["float16", "float32", "int8", "sparse"]
 
 _MAGIC = b"VWP1"
 _STORED: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
     "int8": np.dtype("i1"),
+    "sparse": np.dtype("<f2"),
 }
 _LARGEST_HALF = 65504.0
 
@@ -40,7 +46,8 @@ def encode(array: npt.ArrayLike, dtype: Dtype = "float16") -> bytes:
         Any shape; ``int8`` needs at least one axis.
     dtype
         ``"float16"`` (finite values beyond ±65504 are clipped to it, NaN and infinity are kept),
-        ``"float32"``, or ``"int8"`` (error at most 1/254 of the largest magnitude in the row).
+        ``"float32"``, ``"int8"`` (error at most 1/254 of the largest magnitude in the row), or ``"sparse"``
+        (like ``"float16"``, and small where most numbers are zero).
 
     Returns
     -------
@@ -56,16 +63,29 @@ def encode(array: npt.ArrayLike, dtype: Dtype = "float16") -> bytes:
         raise ValueError(f"dtype must be one of {', '.join(_STORED)}; got {dtype!r}.")
     values = np.asarray(array)
     scale: list[float] | None = None
-    if dtype == "float16":
+    if dtype in ("float16", "sparse"):
         values = np.where(np.isinf(values), values, np.clip(values, -_LARGEST_HALF, _LARGEST_HALF))
     elif dtype == "int8":
         values, scale = _quantize(values)
-    payload = values.astype(_STORED[dtype]).tobytes()
+    stored = values.astype(_STORED[dtype])
+    payload = _without_zeros(stored) if dtype == "sparse" else stored.tobytes()
     header = json.dumps(
         {"dtype": dtype, "shape": values.shape, "scale": scale}, separators=(",", ":")
     ).encode()
     header += b" " * (-len(header) % 8)
     return _MAGIC + len(header).to_bytes(4, "little") + header + payload
+
+
+def refuse(reason: str) -> bytes:
+    """What stands for an array that cannot be had: why, for people."""
+    return b"VWE1" + reason.encode()
+
+
+def _without_zeros(values: npt.NDArray[Any]) -> bytes:
+    mask = values.ravel() != 0
+    bits = np.packbits(mask, bitorder="little").tobytes()
+    numbers: bytes = values.ravel()[mask].tobytes()
+    return bits + b"\0" * (len(bits) % 2) + numbers
 
 
 def _quantize(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[float]]:
@@ -111,12 +131,22 @@ def decode(packet: bytes | bytearray | memoryview) -> npt.NDArray[np.float32]:
         )
     dtype, shape, scale = _header(bytes(data[8:start]))
     stored = _STORED[dtype]
-    expected = math.prod(shape) * stored.itemsize
+    count = math.prod(shape)
+    expected = count * stored.itemsize
+    if dtype == "sparse":
+        bits = -(-count // 16) * 2
+        mask = np.unpackbits(np.frombuffer(data[start : start + bits], np.uint8), bitorder="little")
+        mask = mask[:count].astype(bool)
+        expected = bits + int(mask.sum()) * stored.itemsize
     if len(data) - start != expected:
         raise ValueError(
             f"damaged packet: {dtype} of shape {shape} takes {expected} bytes; got {len(data) - start}."
         )
     values: npt.NDArray[np.float32]
+    if dtype == "sparse":
+        values = np.zeros(count, np.float32)
+        values[mask] = np.frombuffer(data[start + bits :], stored)
+        return values.reshape(shape)
     values = np.frombuffer(data[start:], stored).reshape(shape).astype(np.float32)
     if scale is not None:
         values *= np.array(scale, np.float32).reshape(*shape[:-1], 1)

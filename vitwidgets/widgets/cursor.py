@@ -9,7 +9,7 @@ import numpy as np
 import traitlets as t
 
 from vitwidgets.analysis.neurons import contrast
-from vitwidgets.analysis.overlay import Overlay
+from vitwidgets.analysis.overlay import Overlay, row_of
 from vitwidgets.widgets.base import Index, Model, built
 
 if TYPE_CHECKING:
@@ -144,8 +144,17 @@ def _start(trace: Trace, space: str) -> dict[str, Any]:
     """Where a reader begins who said nothing: deep enough to see objects, in the middle of the image."""
     rows, cols = trace.grid
     layer, patch = max(1, round(trace.layers * 2 / 3)), (rows // 2) * cols + cols // 2
-    values = trace.mlp(layer) if space == "mlp" else trace.tokens[layer]
-    apart = np.abs(np.nan_to_num(contrast(values, [len(trace.prefix) + patch])))
+    mlp = space == "mlp"
+    kept = [
+        here
+        for here in range(int(mlp), trace.layers + 1)
+        if not trace.why_not("mlp" if mlp else "tokens", here)
+    ]
+    if not kept:
+        return {"layer": layer, "token": patch, "neuron": 0}
+    layer = min(kept, key=lambda here: abs(here - layer))
+    values = trace.mlp(layer) if mlp else trace.layer(layer)
+    apart = np.abs(np.nan_to_num(contrast(values, [row_of(trace, layer, len(trace.prefix) + patch)])))
     return {"layer": layer, "token": patch, "neuron": int(apart.argmax())}
 
 
@@ -156,7 +165,8 @@ def _problem(trace: Trace, name: str, value: Any, space: str) -> str | None:
         if 0 <= item < count:
             return None
         plural = f"{what}es" if what == "patch" else f"{what}s"
-        return f"{what} is {item}; {trace.model_name} has {plural} 0..{count - 1}"
+        range_ = f"{plural} 0..{count - 1}" if count else f"no {plural}"
+        return f"{what} is {item}; {trace.model_name} has {range_}"
 
     patches = trace.patch_grid.patches
     if name == "layer":
@@ -164,8 +174,11 @@ def _problem(trace: Trace, name: str, value: Any, space: str) -> str | None:
     if name == "head" and value is not None:
         return outside("head", value, trace.heads)
     if name == "neuron":
-        kind, count = ("MLP neuron", trace.hidden) if space == "mlp" else ("neuron", trace.width)
-        return outside(kind, value, count)
+        of, kind = (trace.hidden_of, "MLP neuron") if space == "mlp" else (trace.width_of, "neuron")
+        count = max(
+            of(layer) for layer in range(trace.layers + 1)
+        )  # what some layer has may be chosen at any
+        return outside(kind, value, max(count, 1))
     if name == "patches":
         return next((problem for patch in value if (problem := outside("patch", patch, patches))), None)
     if name == "token" and isinstance(value, int):

@@ -99,7 +99,7 @@ class Panel(Model):
                 cursor = Cursor()
                 held.callback(cursor.close)
             cursor.bind(trace, **points)
-            store = TraceStore.of(trace, first=needed_first(cursor.overlay, cursor.layer))
+            store = TraceStore.of(trace, first=needed_first(trace, cursor.overlay, cursor.layer))
             store.hold(self)
             held.callback(store.release, self)
             self.set_trait("store", store)

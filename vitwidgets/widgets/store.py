@@ -6,29 +6,35 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import traitlets as t
 from PIL import Image
 
+from vitwidgets.analysis.overlay import Kind
 from vitwidgets.widgets.base import Model, built
-from vitwidgets.widgets.codec import Dtype, encode
+from vitwidgets.widgets.codec import Dtype, encode, refuse
 
 if TYPE_CHECKING:
+    from vitwidgets.check import Check
     from vitwidgets.trace import Trace
 
 PICTURE_SIDE = 1024  # the page never draws a picture larger than this
 
-# One packet is one array of one layer. Fields in the order in which they are fetched.
-_FIELDS: dict[str, tuple[Callable[[Trace, int], Any], int, Dtype]] = {
-    # field: (array of a layer, first layer that has it, dtype)
-    "tokens": (lambda trace, layer: trace.tokens[layer], 0, "float16"),
-    "q": (lambda trace, layer: trace.queries(layer), 1, "float16"),
-    "k": (lambda trace, layer: trace.keys(layer), 1, "float16"),
-    "lse": (lambda trace, layer: trace.log_normalizer(layer), 1, "float32"),
-    "rollout": (lambda trace, layer: trace.rollout()[layer], 1, "float16"),
-    "mlp": (lambda trace, layer: trace.mlp(layer), 1, "float16"),
+LARGEST = 12_000_000  # bytes of one layer's attention, head by head; what is larger is sent as its mean
+LARGEST_MAP = 24_000_000  # bytes of one map of tokens x tokens; what is larger is not sent
+
+# One packet is one array of one layer. Fields in the order in which they are fetched: large ones last.
+_FIELDS: dict[str, tuple[Callable[[Trace, int], Any], Dtype | None]] = {
+    "tokens": (lambda trace, layer: trace.layer(layer), "float16"),
+    "q": (lambda trace, layer: trace.queries(layer), "float16"),
+    "k": (lambda trace, layer: trace.keys(layer), "float16"),
+    "lse": (lambda trace, layer: trace.log_normalizer(layer), "float32"),
+    "rollout": (lambda trace, layer: trace.rollout()[layer], "float16"),
+    "mlp": (lambda trace, layer: trace.mlp(layer), "float16"),
+    "attention": (lambda trace, layer: trace.attention(layer), None),
+    "attention_mean": (lambda trace, layer: trace.attention(layer).mean(axis=0), None),
 }
 
 _stores: weakref.WeakKeyDictionary[Trace, TraceStore] = weakref.WeakKeyDictionary()
@@ -59,7 +65,11 @@ class TraceStore(Model):
     """The original picture, at most 1024 pixels a side, as a JPEG or PNG file."""
 
     wanted = t.List(t.Unicode()).tag(sync=True)
-    """The packets that the page asks for, set by the page."""
+    """What the page asks for, set by the page: packets, or ``"check"``."""
+
+    check: Any = t.Dict(default_value=None, allow_none=True).tag(sync=True)
+    """What `Trace.check` found: ``passed`` (None if it could not run), the errors ``attention`` and
+    ``logits``, and ``text``; None as long as nobody asked."""
 
     def __init__(self, trace: Trace, *, first: Iterable[str] = ()) -> None:
         self.trace = trace
@@ -69,7 +79,8 @@ class TraceStore(Model):
         super().__init__(
             facts={**_facts(trace), "packets": names},
             picture=_picture(trace.image),
-            **{name: packet(trace, name) for name in first},
+            check=None if trace.checked is None else _found(trace.checked),
+            **{name: _answer_with(trace, name) for name in first},
         )
 
     @classmethod
@@ -85,7 +96,9 @@ class TraceStore(Model):
         with self.hold_sync():
             for name in change["new"]:
                 if name in self.facts["packets"] and not getattr(self, name):
-                    setattr(self, name, packet(self.trace, name))
+                    setattr(self, name, _answer_with(self.trace, name))
+        if "check" in change["new"] and self.check is None:
+            self.check = _check(self.trace)
 
     def hold(self, panel: object) -> None:
         """Keep the store open for `panel`."""
@@ -106,41 +119,103 @@ class TraceStore(Model):
 
 def packet_names(trace: Trace) -> Iterator[str]:
     """Every packet that `trace` has, field by field, as ``field_layer``."""
-    for field, (_, begin, _) in _FIELDS.items():
-        for layer in range(begin, trace.layers + 1):
-            yield f"{field}_{layer}"
+    layers = [_fields_of(trace, layer) for layer in range(trace.layers + 1)]
+    for field in _FIELDS:
+        for layer, fields in enumerate(layers):
+            if field in fields:
+                yield f"{field}_{layer}"
 
 
 def packet(trace: Trace, name: str) -> bytes:
     """The packet called `name`, encoded."""
     field, _, layer = name.rpartition("_")
-    array, _, dtype = _FIELDS[field]
-    return encode(np.asarray(array(trace, int(layer))), dtype)
+    array, dtype = _FIELDS[field]
+    values = np.asarray(array(trace, int(layer)))
+    if dtype is None:  # attention within windows is next to nothing but zeros
+        dtype = "sparse" if np.count_nonzero(values) < 0.9 * values.size else "float16"
+    return encode(values, dtype)
 
 
-def needed_first(overlay: str, layer: int) -> list[str]:
+def needed_first(trace: Trace, overlay: str, layer: int) -> list[str]:
     """The packets without which the first picture of `overlay` at `layer` cannot be drawn."""
-    fields = {
-        "attention_from": ["q", "k", "lse"],
-        "attention_to": ["q", "k", "lse"],
-        "rollout": ["rollout"],
-        "none": [],
-    }.get(overlay, [])
-    return [f"tokens_{layer}", *(f"{field}_{layer}" for field in fields if layer > 0)]
+    shown = {"attention_from": _ATTENTION, "attention_to": _ATTENTION, "rollout": ("rollout",)}.get(
+        overlay, ()
+    )
+    return [f"{field}_{layer}" for field in _fields_of(trace, layer) if field in ("tokens", *shown)]
+
+
+_ATTENTION = ("q", "k", "lse", "attention", "attention_mean")
+
+
+def _fields_of(trace: Trace, layer: int) -> list[str]:
+    """The fields of the packets that there are of a layer."""
+    kinds: tuple[Kind, ...] = ("tokens", "mlp", "rollout") if layer > 0 else ("tokens",)
+    fields: list[str] = [kind for kind in kinds if not _why_not(trace, kind, layer)]
+    return fields + (_attention_fields(trace, layer) if layer > 0 else [])
+
+
+def _attention_fields(trace: Trace, layer: int) -> list[str]:
+    """As what a layer's attention is sent: what it is computed from, or itself, or the mean of its heads."""
+    if _why_not(trace, "attention", layer):
+        return []
+    if trace.queries(layer) is not None:
+        return ["q", "k", "lse"]
+    return ["attention" if trace.heads_of(layer) * _map_bytes(trace, layer) <= LARGEST else "attention_mean"]
+
+
+def _why_not(trace: Trace, field: Kind, layer: int) -> str:
+    """Why the page gets no `field` of a layer, as a clause; empty where it does."""
+    whole = field == "rollout" and layer > 0  # it is computed of all layers at once
+    why = trace.why_not(field, trace.layers if whole else layer)
+    if why or layer == 0 or field in ("tokens", "mlp") or _map_bytes(trace, layer) <= LARGEST_MAP:
+        return why
+    if field == "attention" and trace.queries(layer) is not None:
+        return ""
+    return f"{trace.grid_of(layer).tokens} x {trace.grid_of(layer).tokens} weights are too large to send"
+
+
+def _map_bytes(trace: Trace, layer: int) -> int:
+    return 2 * trace.grid_of(layer).tokens ** 2
+
+
+def _answer_with(trace: Trace, name: str) -> bytes:
+    """The packet called `name`, or why there is none: what is computed by the model can fail."""
+    try:
+        return packet(trace, name)
+    except (RuntimeError, MemoryError) as error:
+        return refuse(str(error) or type(error).__name__)
+
+
+def _check(trace: Trace) -> dict[str, Any]:
+    try:
+        return _found(trace.check())
+    except Exception as error:  # whatever a model's own code raises; the page waits for an answer
+        return {"passed": None, "attention": None, "logits": None, "text": str(error) or type(error).__name__}
+
+
+def _found(check: Check) -> dict[str, Any]:
+    """A check for the page; None stands for what there is not, or is not finite."""
+    errors = {"attention": check.worst if check.attention else None, "logits": check.logits}
+    finite = {
+        name: value if value is not None and isfinite(value) else None for name, value in errors.items()
+    }
+    return {"passed": bool(check.passed), **finite, "text": check.text}
 
 
 def _facts(trace: Trace) -> dict[str, Any]:
-    frame = trace.frame
+    frame, layers = trace.frame, range(trace.layers + 1)
+    grids = [trace.grid_of(layer) for layer in layers]
     return {
         "model": trace.model_name,
         "rows": trace.grid[0],
         "cols": trace.grid[1],
         "prefix": list(trace.prefix),
         "layers": trace.layers,
-        "width": trace.width,
-        "heads": trace.heads,
-        "head_dim": trace.queries(1).shape[-1],
-        "hidden": trace.hidden,
+        "grids": [[grid.rows, grid.cols] for grid in grids],
+        "widths": [trace.width_of(layer) for layer in layers],
+        "heads": [trace.heads_of(layer) for layer in layers],
+        "hidden": [trace.hidden_of(layer) for layer in layers],
+        "missing": {field: why for field in get_args(Kind) if (why := _missing(trace, field))},
         "original": list(frame.original),
         "input": list(frame.input),
         "box": list(frame.box),
@@ -148,6 +223,13 @@ def _facts(trace: Trace) -> dict[str, Any]:
         "no_top": None if trace.has_predictions else "this model has no classifier",
         "notes": list(trace.notes),
     }
+
+
+def _missing(trace: Trace, field: Kind) -> dict[str, str]:
+    """Why the page gets no `field`, by layer (as text: so JSON has its keys)."""
+    first = 1 if field in ("attention", "mlp") else 0  # what the input has not, no reader misses
+    reasons = {str(layer): _why_not(trace, field, layer) for layer in range(first, trace.layers + 1)}
+    return {layer: reason for layer, reason in reasons.items() if reason}
 
 
 def _top(trace: Trace) -> list[list[str | float | None]]:

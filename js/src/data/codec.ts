@@ -7,8 +7,8 @@ export interface Packet {
   values: Float32Array;
 }
 
-type Dtype = "float16" | "float32" | "int8";
-const ITEM_BYTES: Record<Dtype, number> = { float16: 2, float32: 4, int8: 1 };
+const ITEM_BYTES = { float16: 2, float32: 4, int8: 1, sparse: 2 };
+type Dtype = keyof typeof ITEM_BYTES;
 
 /** Unpacks one packet. Throws an Error that says what is wrong with a damaged one. */
 export function decode(packet: DataView | Uint8Array): Packet {
@@ -23,7 +23,10 @@ export function decode(packet: DataView | Uint8Array): Packet {
     );
   }
   const { dtype, shape, scale } = parseHeader(new TextDecoder().decode(bytes.subarray(8, start)));
-  const expected = product(shape) * ITEM_BYTES[dtype];
+  const count = product(shape);
+  const bits = dtype === "sparse" ? 2 * Math.ceil(count / 16) : 0; // bytes of them
+  const kept = dtype === "sparse" ? ones(bytes.subarray(start, start + bits)) : count;
+  const expected = bits + kept * ITEM_BYTES[dtype];
   if (bytes.length - start !== expected) {
     throw new Error(
       `damaged packet: ${dtype} of shape [${shape}] takes ${expected} bytes; got ${bytes.length - start}`,
@@ -33,7 +36,18 @@ export function decode(packet: DataView | Uint8Array): Packet {
   const payload = bytes.slice(start).buffer;
   if (dtype === "float32") return { shape, values: new Float32Array(payload) };
   if (dtype === "float16") return { shape, values: widen(new Uint16Array(payload)) };
+  if (dtype === "sparse") {
+    const numbers = widen(new Uint16Array(payload, bits));
+    return { shape, values: spread(new Uint8Array(payload, 0, bits), numbers, count) };
+  }
   return { shape, values: unscale(new Int8Array(payload), scale, shape[shape.length - 1]) };
+}
+
+/** Why there is no packet, where the kernel sent that instead ("VWE1", then text); otherwise empty. */
+export function refusal(packet: DataView | Uint8Array): string {
+  const bytes = new Uint8Array(packet.buffer, packet.byteOffset, packet.byteLength);
+  if (String.fromCharCode(...bytes.subarray(0, 4)) !== "VWE1") return "";
+  return new TextDecoder().decode(bytes.subarray(4));
 }
 
 function parseHeader(text: string): { dtype: Dtype; shape: number[]; scale: number[] } {
@@ -49,8 +63,9 @@ function parseHeader(text: string): { dtype: Dtype; shape: number[]; scale: numb
     );
   }
   const { dtype, shape, scale } = header as Record<string, unknown>;
-  if (dtype !== "float16" && dtype !== "float32" && dtype !== "int8") {
-    throw new Error(`damaged packet: dtype must be float16, float32 or int8; got ${JSON.stringify(dtype)}`);
+  if (!isDtype(dtype)) {
+    const names = Object.keys(ITEM_BYTES).join(", ");
+    throw new Error(`damaged packet: dtype must be one of ${names}; got ${JSON.stringify(dtype)}`);
   }
   if (!Array.isArray(shape) || !shape.every((n) => Number.isSafeInteger(n) && n >= 0)) {
     throw new Error(
@@ -64,6 +79,10 @@ function parseHeader(text: string): { dtype: Dtype; shape: number[]; scale: numb
     throw new Error(`damaged packet: int8 of shape [${shape}] needs a list of ${rows} numbers as its scale`);
   }
   return { dtype, shape, scale };
+}
+
+function isDtype(value: unknown): value is Dtype {
+  return typeof value === "string" && Object.hasOwn(ITEM_BYTES, value);
 }
 
 function product(shape: number[]): number {
@@ -100,6 +119,26 @@ function unscale(whole: Int8Array, scale: number[], width: number): Float32Array
   for (let row = 0, i = 0; row < scale.length; row++) {
     const factor = Math.fround(scale[row]);
     for (let end = i + width; i < end; i++) values[i] = whole[i] * factor;
+  }
+  return values;
+}
+
+/** How many bits are set. */
+function ones(bits: Uint8Array): number {
+  let count = 0;
+  for (let byte of bits) for (; byte; byte &= byte - 1) count++;
+  return count;
+}
+
+/** `numbers` where a bit is set, the lowest of a byte first; zeros elsewhere. */
+function spread(bits: Uint8Array, numbers: Float32Array, count: number): Float32Array {
+  const values = new Float32Array(count);
+  let next = 0;
+  for (let byte = 0; byte < bits.length; byte++) {
+    if (bits[byte] === 0) continue;
+    for (let bit = 0; bit < 8; bit++) {
+      if (bits[byte] & (1 << bit)) values[8 * byte + bit] = numbers[next++];
+    }
   }
   return values;
 }

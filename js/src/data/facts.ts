@@ -1,16 +1,24 @@
 // What the kernel says of a trace besides its arrays; written by vitwidgets/widgets/store.py.
 
+import type { Kind } from "../math/overlay.ts";
+
 export interface Facts {
   model: string;
+  /** Of the finest patch grid, in which the cursor counts. */
   rows: number;
   cols: number;
   /** Names of the prefix tokens, which come before the patches. */
   prefix: string[];
   layers: number;
-  width: number;
-  heads: number;
-  head_dim: number;
-  hidden: number;
+  /** Rows and columns of each layer, 0..layers; like the three lists that follow. */
+  grids: [number, number][];
+  widths: number[];
+  /** 0 where there is no attention. */
+  heads: number[];
+  /** 0 where there is no MLP. */
+  hidden: number[];
+  /** Why a layer lacks something, by layer. */
+  missing: Partial<Record<Kind, Record<string, string>>>;
   /** Width and height of the original picture, in pixels. */
   original: [number, number];
   /** Height and width of the model input, in pixels. */
@@ -30,17 +38,12 @@ export interface Facts {
 /** A token as the cursor names it: a patch index, a prefix token's name, or nothing. */
 export type Token = number | string | null;
 
-/** The row of a token in a layer (prefix tokens first), or null where there is no such token. */
-export function rowOf(token: Token, facts: Facts): number | null {
+/** The place of a token in the cursor's sequence (prefix tokens, then patches); null where there is no such token. */
+export function placeOf(token: Token, facts: Facts): number | null {
   if (typeof token === "string") {
-    const row = facts.prefix.indexOf(token);
-    return row < 0 ? null : row;
+    const place = facts.prefix.indexOf(token);
+    return place < 0 ? null : place;
   }
   if (token === null || token < 0 || token >= facts.rows * facts.cols) return null;
   return facts.prefix.length + token;
-}
-
-/** The token in a row of a layer. */
-export function tokenAt(row: number, facts: Facts): number | string {
-  return row < facts.prefix.length ? facts.prefix[row] : row - facts.prefix.length;
 }

@@ -1,14 +1,27 @@
 // The page's side of TraceStore: fetches packets from the kernel, decodes each once, for all panels.
 
 import type { AnyModel } from "@anywidget/types";
-import { decode } from "./codec.ts";
+import { decode, refusal } from "./codec.ts";
 import type { Facts } from "./facts.ts";
+
+/** What a comparison of the trace with its model found; written by vitwidgets/widgets/store.py. */
+export interface Check {
+  /** null where nothing could be compared. */
+  passed: boolean | null;
+  /** The largest errors: of what the attentions put out, and of the logits. */
+  attention: number | null;
+  logits: number | null;
+  /** What was compared and how it came out, or why not. */
+  text: string;
+}
 
 /** What panels get of a store; plain functions, because every panel is a module of its own. */
 export interface Store {
   facts: Facts;
   /** The array of a packet, or null while it is on its way. */
   array(name: string): Float32Array | null;
+  /** Why a packet will not come; empty where nothing is known against it. */
+  failure(name: string): string;
   /** Asks for packets before all others. */
   want(names: readonly string[]): void;
   /** The original picture, decoded. */
@@ -17,12 +30,17 @@ export interface Store {
   onArrival(callback: () => void): () => void;
   /** How many packets there are, how many of them have arrived, and whether the kernel has left a question open. */
   progress(): { arrived: number; total: number; silent: boolean };
+  /** What the check of this trace found, or how far it is: null where nobody asked for one. */
+  check(): Check | "running" | "silent" | null;
+  /** Asks for the check. */
+  verify(): void;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: packets are traits whose names are known only at run time
 type State = Record<string, any>;
 
 const BATCH = 4; // packets a question: a few whole messages, with room between them for a reader's clicks
+const LARGE = "attention"; // what these packets' names begin with: one a question
 const PATIENCE_MS = 10_000; // a busy kernel answers late, one that is gone never
 
 /** Opens the store on its model. Nothing is awaited: arrays are decoded when first read. */
@@ -34,15 +52,24 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
   let urgent: string[] = [];
   let asked: string[] = [];
   let picture: Promise<ImageBitmap> | undefined;
+  const failures = new Map<string, string>();
   let silent = false;
   let patience = 0;
+  let checking: "running" | "silent" | null = null;
 
   const tell = () => {
     for (const listener of listeners) listener();
   };
   const take = (name: string) => {
-    if ((model.get(name)?.byteLength ?? 0) > 0) arrived.add(name);
-    else arrived.delete(name);
+    const packet = model.get(name);
+    failures.delete(name);
+    if ((packet?.byteLength ?? 0) > 0) {
+      arrived.add(name);
+      const reason = refusal(packet);
+      if (reason) failures.set(name, reason);
+    } else {
+      arrived.delete(name);
+    }
   };
   facts.packets.forEach(take);
 
@@ -51,7 +78,8 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
     if (signal.aborted || asked.some((name) => !arrived.has(name))) return;
     const missing = (names: readonly string[]) => names.filter((name) => !arrived.has(name));
     urgent = missing(urgent);
-    asked = (urgent.length > 0 ? urgent : missing(facts.packets)).slice(0, BATCH);
+    const next = urgent.length > 0 ? urgent : missing(facts.packets);
+    asked = next.slice(0, next[0]?.startsWith(LARGE) ? 1 : BATCH);
     if (asked.length === 0) return;
     window.clearTimeout(patience);
     patience = window.setTimeout(() => {
@@ -78,6 +106,7 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
       });
     });
   }
+  model.on("change:check", () => queueMicrotask(tell));
   signal.addEventListener("abort", () => {
     window.clearTimeout(patience);
     decoded.clear();
@@ -92,11 +121,12 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
     array(name) {
       const known = decoded.get(name);
       if (known) return known;
-      if (!arrived.has(name)) return null;
+      if (!arrived.has(name) || failures.has(name)) return null;
       const { values } = decode(model.get(name));
       decoded.set(name, values);
       return values;
     },
+    failure: (name) => failures.get(name) ?? "",
     want(names) {
       urgent = [...new Set([...names, ...urgent])];
       ask();
@@ -111,5 +141,20 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
       return () => listeners.delete(callback);
     },
     progress: () => ({ arrived: arrived.size, total: facts.packets.length, silent }),
+    check: () => model.get("check") ?? checking,
+    verify() {
+      checking = "running";
+      try {
+        model.set("wanted", ["check"]);
+        model.save_changes();
+      } catch {
+        checking = "silent";
+      }
+      window.setTimeout(() => {
+        checking = "silent";
+        tell();
+      }, PATIENCE_MS);
+      tell();
+    },
   };
 }

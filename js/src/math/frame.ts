@@ -17,6 +17,12 @@ export interface Box {
   bottom: number;
 }
 
+/** How many cells a layer divides what the model saw into; its layers may differ in that. */
+export interface Grid {
+  readonly rows: number;
+  readonly cols: number;
+}
+
 /** Index of the patch at a point of the original picture, or null where the model saw nothing. */
 export function patchAt(x: number, y: number, frame: Frame, rows: number, cols: number): number | null {
   const [left, top, right, bottom] = frame.box;
@@ -60,9 +66,24 @@ function span(a: number, b: number, low: number, high: number, n: number): { fir
   return { first: Math.max(first, 0), last: Math.min(Math.max(Math.ceil(to) - 1, first), n - 1) };
 }
 
+export function sameGrid(a: Grid, b: Grid): boolean {
+  return a.rows === b.rows && a.cols === b.cols;
+}
+
+/**
+ * The cell of grid `to` that holds the centre of cell `cell` of grid `from`: the two cover the same picture.
+ * vitwidgets/analysis/overlay.py says the same in Python.
+ */
+export function cellAt(cell: number, from: Grid, to: Grid): number {
+  if (sameGrid(from, to)) return cell;
+  const row = Math.floor(((2 * Math.floor(cell / from.cols) + 1) * to.rows) / (2 * from.rows));
+  const col = Math.floor(((2 * (cell % from.cols) + 1) * to.cols) / (2 * from.cols));
+  return row * to.cols + col;
+}
+
 /** A token's name for people: "cls", or "patch 78 (row 5, column 8)", counted from 0. */
-export function tokenName(index: number, prefix: readonly string[], cols: number): string {
+export function tokenName(index: number, prefix: readonly string[], cols: number, kind = "patch"): string {
   if (index < prefix.length) return prefix[index];
-  const patch = index - prefix.length;
-  return `patch ${patch} (row ${Math.floor(patch / cols)}, column ${patch % cols})`;
+  const cell = index - prefix.length;
+  return `${kind} ${cell} (row ${Math.floor(cell / cols)}, column ${cell % cols})`;
 }

@@ -5,16 +5,16 @@ export interface Range {
   diverging: boolean;
 }
 
-/** `positive`: 0 to greatest; `symmetric`: about 0; `span`: least to greatest. */
-export type RangeKind = "positive" | "symmetric" | "span";
+/** `weights`: 0 to greatest, or about 0 where one is negative; `symmetric`: about 0; `span`: least to greatest. */
+export type RangeKind = "weights" | "symmetric" | "span";
 
-/** Below this part of its size, a span is noise of float16 packets, not a picture. */
+/** Below this part of its size, a span (or what lies below 0) is noise of float16 packets, not a picture. */
 const NOISE = 1e-4;
 
 /**
  * What the two ends of a colour scale stand for: the finite numbers among `values` from index `from` on, without
  * the one at index `skip`. Where they are all but equal, `span` reaches to 0; where there is nothing but zeros
- * (or nothing at all), `span` and `positive` are 0..1 and `symmetric` -1..1.
+ * (or nothing at all), `span` and `weights` are 0..1 and `symmetric` -1..1.
  */
 export function range(values: Float32Array, kind: RangeKind, from = 0, skip = -1): Range {
   let low = Number.POSITIVE_INFINITY;
@@ -26,7 +26,7 @@ export function range(values: Float32Array, kind: RangeKind, from = 0, skip = -1
     if (value > high) high = value;
   }
   const size = Math.max(-low, high);
-  if (kind === "symmetric") {
+  if (kind === "symmetric" || (kind === "weights" && -low > NOISE * size)) {
     return size > 0 ? { low: -size, high: size, diverging: true } : { low: -1, high: 1, diverging: true };
   }
   if (kind === "span" && high - low > NOISE * size) return { low, high, diverging: false };

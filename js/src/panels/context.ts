@@ -3,7 +3,7 @@
 import type { AnyModel, RenderProps } from "@anywidget/types";
 import { type ReadonlySignal, signal } from "@preact/signals-core";
 import { type Cursor, openCursor, type Point } from "../data/cursor.ts";
-import { type Facts, rowOf, type Token } from "../data/facts.ts";
+import { type Facts, placeOf, type Token } from "../data/facts.ts";
 import { sourceOf } from "../data/source.ts";
 import type { Store } from "../data/store.ts";
 import { type Outcome, overlayField, type Source, type Spec } from "../math/overlay.ts";
@@ -29,8 +29,8 @@ export interface Context {
   until: AbortSignal;
   /** What the cursor asks to see, with some of it changed. Reads signals; asks for packets that it lacks. */
   field(change?: Partial<Spec>): Outcome;
-  /** The row of a token in a layer. */
-  row(token: Token): number | null;
+  /** The place of a token in the cursor's sequence. */
+  place(token: Token): number | null;
 }
 
 const KEPT = 256; // fields remembered: all layers and heads of some clicks
@@ -57,14 +57,14 @@ export async function openContext({ model, host, signal: until }: RenderProps<Pa
     store,
     source,
     cursor,
-    painter: new HeatPainter(facts.rows, facts.cols, facts.prefix.length),
+    painter: new HeatPainter(),
     arrivals,
     until,
     field(change = {}) {
       const spec: Spec = {
         overlay: cursor.overlay.value,
         layer: cursor.layer.value,
-        token: rowOf(cursor.token.value, facts),
+        token: placeOf(cursor.token.value, facts),
         head: cursor.head.value,
         neuron: cursor.neuron.value,
         space: cursor.neuron_space.value,
@@ -83,7 +83,7 @@ export async function openContext({ model, host, signal: until }: RenderProps<Pa
       }
       return outcome;
     },
-    row: (token) => rowOf(token, facts),
+    place: (token) => placeOf(token, facts),
   };
 }
 

@@ -10,11 +10,12 @@ import { neuronGallery } from "./neuron_gallery.ts";
 import { note } from "./parts.ts";
 import { patchView } from "./patch_view.ts";
 import { predictions } from "./predictions.ts";
+import { verified } from "./verified.ts";
 
 export function explorer(context: Context, look: Look): HTMLElement {
   const { facts, store, arrivals, until } = context;
   const loading = h("span", "vw-hint");
-  const remarks = h("div", "vw-remarks", {}, facts.notes.join(" "));
+  const remarks = h("div", "vw-remarks", {}, ...facts.notes.map((text) => h("div", "", {}, text)));
   remarks.hidden = facts.notes.length === 0;
   perFrame(until, () => {
     arrivals.value;
@@ -34,7 +35,7 @@ export function explorer(context: Context, look: Look): HTMLElement {
       {},
       h("span", "vw-model", {}, facts.model),
       h("span", "vw-faint", {}, sizes(context)),
-      loading,
+      h("span", "vw-status", {}, loading, verified(context)),
     ),
     remarks,
     h("div", "vw-left", {}, patchView(context, look)),
@@ -44,7 +45,17 @@ export function explorer(context: Context, look: Look): HTMLElement {
 }
 
 function sizes({ facts }: Context): string {
-  const { rows, cols, layers, width, heads, prefix } = facts;
+  const { rows, cols, prefix, layers, grids, widths, heads } = facts;
+  const last = grids[layers];
+  const narrower = last[0] === rows && last[1] === cols ? "" : ` → ${last[0]} × ${last[1]}`;
   const names = prefix.length > 0 ? ` + ${prefix.join(", ")}` : "";
-  return `${rows} × ${cols} patches${names} · ${layers} layers · width ${width} · ${heads} heads`;
+  const attention = heads.some((count) => count > 0) ? ` · ${course(heads)} heads` : "";
+  return `${rows} × ${cols}${narrower} patches${names} · ${layers} layers · width ${course(widths)}${attention}`;
+}
+
+/** From which number to which the layers go, without those that have none. */
+function course(counts: readonly number[]): string {
+  const some = counts.filter((count) => count > 0);
+  const [first, last] = [some[0], some[some.length - 1]];
+  return first === last ? String(first) : `${first} → ${last}`;
 }

@@ -9,7 +9,7 @@ import { note, remark, smallMap, watchTheme } from "./parts.ts";
 const SIDE = 76;
 
 export function headGrid(context: Context): HTMLElement {
-  const { facts, cursor, until } = context;
+  const { source, cursor, until } = context;
   const grid = cellGrid("attention heads", (key) => {
     const overlay = cursor.overlay.value === "attention_to" ? "attention_to" : "attention_from";
     cursor.move({ head: key === "mean" ? null : Number(key), overlay });
@@ -21,12 +21,14 @@ export function headGrid(context: Context): HTMLElement {
   perFrame(until, () => {
     theme.value;
     const overlay = cursor.overlay.value === "attention_to" ? "attention_to" : "attention_from";
-    const token = context.row(cursor.token.value);
-    const name = token === null ? "" : context.source.tokenName(token);
+    const layer = cursor.layer.value;
+    const token = context.place(cursor.token.value);
+    const name = token === null ? "" : source.tokenName(layer, token);
     const way = overlay === "attention_to" ? "to" : "from";
     place.textContent = token === null ? "" : `attention ${way} ${name}, with its greatest weight`;
-    const heads = [null, ...Array.from({ length: facts.heads }, (_, head) => head)];
-    let reason = "";
+    const count = source.heads(Math.max(layer, 1)); // the input shows as many empty maps as the first block
+    const heads = count === 0 ? [] : [null, ...Array.from({ length: count }, (_, head) => head)];
+    let reason = remark(context.field({ overlay, head: null }));
     const cells = heads.map((head): Cell => {
       const outcome = context.field({ overlay, head });
       reason ||= remark(outcome);

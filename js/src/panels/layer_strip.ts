@@ -55,7 +55,8 @@ export function layerStrip(context: Context): HTMLElement {
       if (outcome.kind === "field") {
         painter.paint(outcome, context2d, [left, 3, cell, height]);
       } else {
-        if (outcome.kind === "missing" && layer > 0) reason = outcome.reason;
+        const told = reason !== "" && layer !== chosen;
+        if (outcome.kind === "missing" && layer > 0 && !told) reason = outcome.reason;
         context2d.fillStyle = style.getPropertyValue("--vw-empty");
         context2d.fillRect(left, 3, cell, height);
       }

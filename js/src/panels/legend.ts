@@ -1,6 +1,7 @@
 // What the colours mean, and the tokens that have no place in the image.
 
 import { cssColor, diverging, sequential } from "../math/colormap.ts";
+import { sameGrid } from "../math/frame.ts";
 import { paintRamp } from "../ui/canvas.ts";
 import { figure, h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
@@ -9,6 +10,7 @@ import { note } from "./parts.ts";
 
 /** The colour scale: what is shown, from which value to which, in which unit. */
 export function legend(context: Context): HTMLElement {
+  const { facts, cursor } = context;
   const title = h("span", "vw-legend-title");
   const ramp = h("canvas", "vw-ramp", { "aria-hidden": "true" });
   const low = h("span", "vw-number");
@@ -20,7 +22,9 @@ export function legend(context: Context): HTMLElement {
     const outcome = context.field();
     element.classList.toggle("vw-idle", outcome.kind !== "field");
     if (outcome.kind !== "field") return;
-    title.textContent = `${outcome.title} · layer ${context.cursor.layer.value}`;
+    const { grid } = outcome;
+    const size = sameGrid(grid, facts) ? "" : ` · ${grid.rows} × ${grid.cols}`;
+    title.textContent = `${outcome.title} · layer ${cursor.layer.value}${size}`;
     low.textContent = figure(outcome.low);
     high.textContent = figure(outcome.high);
     unit.textContent = outcome.unit;

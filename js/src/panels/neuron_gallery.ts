@@ -1,6 +1,8 @@
 // The neurons that set the pinned token, or the selected patches, apart most at this layer.
 
+import { sameGrid } from "../math/frame.ts";
 import { contrast, moments, strongest } from "../math/neurons.ts";
+import { tokensOf } from "../math/overlay.ts";
 import { type Cell, cellGrid } from "../ui/cells.ts";
 import { figure, h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
@@ -12,7 +14,7 @@ const SIDE = 76;
 const SHOWN = 12;
 
 export function neuronGallery(context: Context): HTMLElement {
-  const { facts, source, cursor, until } = context;
+  const { source, cursor, until } = context;
   const grid = cellGrid("neurons", (key) => cursor.move({ neuron: Number(key), overlay: "neuron" }));
   const place = h("span", "vw-count");
   const hint = h("span", "vw-hint");
@@ -22,9 +24,9 @@ export function neuronGallery(context: Context): HTMLElement {
     theme.value;
     const layer = cursor.layer.value;
     const space = cursor.neuron_space.value;
-    const width = space === "mlp" ? facts.hidden : facts.width;
+    const width = space === "mlp" ? source.hidden(layer) : source.width(layer);
     const rows = basis(context);
-    place.textContent = describe(context);
+    place.textContent = describe(context, rows.length);
 
     // Asking for any neuron's field fetches the array that all of them are columns of.
     const any = context.field({ overlay: "neuron", neuron: 0, space });
@@ -32,7 +34,8 @@ export function neuronGallery(context: Context): HTMLElement {
     note(hint, any.kind !== "field" ? remark(any) : rows.length === 0 ? "pin a token or select patches" : "");
     if (any.kind !== "field" || values === null || rows.length === 0) return grid.show([]);
 
-    const scores = contrast(values, source.count, width, moments(values, source.count, width), rows);
+    const N = tokensOf(source, layer);
+    const scores = contrast(values, N, width, moments(values, N, width), rows);
     const cells = strongest(scores, SHOWN).map((neuron): Cell => {
       const outcome = context.field({ overlay: "neuron", neuron, space });
       const score = `${scores[neuron] > 0 ? "+" : ""}${figure(scores[neuron])}`;
@@ -57,17 +60,21 @@ export function neuronGallery(context: Context): HTMLElement {
 }
 
 /** The rows that are compared with the rest: the selected patches or, without any, the pinned token. */
-function basis({ facts, cursor, row }: Context): number[] {
+function basis({ facts, source, cursor, place }: Context): number[] {
+  const layer = cursor.layer.value;
   const patches = cursor.patches.value.filter((patch) => patch >= 0 && patch < facts.rows * facts.cols);
-  if (patches.length > 0) return patches.map((patch) => facts.prefix.length + patch);
-  const pinned = row(cursor.token.value);
-  return pinned === null ? [] : [pinned];
+  const places = (patches.length > 0 ? patches : [cursor.token.value]).map(place);
+  const rows = places.filter((at) => at !== null).map((at) => source.row(layer, at));
+  return [...new Set(rows)]; // several patches may lie in one cell of a coarse layer
 }
 
-function describe({ cursor, row, source }: Context): string {
-  const count = cursor.patches.value.length;
-  if (count > 0)
-    return `what sets ${count === 1 ? "the selected patch" : `${count} selected patches`} apart, in σ`;
-  const pinned = row(cursor.token.value);
-  return pinned === null ? "" : `what sets ${source.tokenName(pinned)} apart, in σ`;
+function describe({ facts, cursor, place, source }: Context, count: number): string {
+  const layer = cursor.layer.value;
+  const kind = sameGrid(source.grid(layer), facts) ? "patch" : "cell";
+  if (cursor.patches.value.length > 0) {
+    const many = kind === "patch" ? "patches" : "cells";
+    return `what sets ${count === 1 ? `the selected ${kind}` : `${count} selected ${many}`} apart, in σ`;
+  }
+  const pinned = place(cursor.token.value);
+  return pinned === null ? "" : `what sets ${source.tokenName(layer, pinned)} apart, in σ`;
 }

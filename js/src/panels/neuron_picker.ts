@@ -1,11 +1,17 @@
 // A box that jumps to a neuron by its number, and the choice of where neurons live.
 
+import type { Spec } from "../math/overlay.ts";
 import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { segmented } from "../ui/segmented.ts";
 import type { Context } from "./context.ts";
 
-export function neuronPicker({ facts, cursor, until }: Context): HTMLElement {
+export function neuronPicker({ source, cursor, until }: Context): HTMLElement {
+  /** How many neurons the layer has; the input counts like the first block. */
+  const count = (space: Spec["space"]) => {
+    const layer = cursor.layer.value;
+    return space === "mlp" ? source.hidden(Math.max(layer, 1)) : source.width(layer);
+  };
   const space = segmented(
     "where neurons live",
     [
@@ -13,8 +19,8 @@ export function neuronPicker({ facts, cursor, until }: Context): HTMLElement {
       ["mlp", "MLP"],
     ],
     (neuron_space) => {
-      const count = neuron_space === "mlp" ? facts.hidden : facts.width;
-      cursor.move({ neuron_space, neuron: Math.min(cursor.neuron.value, count - 1) });
+      const last = Math.max(count(neuron_space) - 1, 0);
+      cursor.move({ neuron_space, neuron: Math.min(cursor.neuron.value, last) });
     },
   );
   const box = h("input", "vw-input", {
@@ -34,9 +40,8 @@ export function neuronPicker({ facts, cursor, until }: Context): HTMLElement {
     else box.value = String(cursor.neuron.value);
   };
   perFrame(until, () => {
-    const mlp = cursor.neuron_space.value === "mlp";
     space.show(cursor.neuron_space.value);
-    box.max = String((mlp ? facts.hidden : facts.width) - 1);
+    box.max = String(count(cursor.neuron_space.value) - 1);
     box.title = `0 to ${box.max}`;
     box.value = String(cursor.neuron.value);
   });

@@ -18,7 +18,7 @@ const OVERLAYS: readonly (readonly [Overlay, string])[] = [
 ];
 
 export function overlayBar(context: Context, look: Look): HTMLElement {
-  const { facts, cursor, until } = context;
+  const { facts, source, cursor, until } = context;
   const kinds = segmented("overlay", OVERLAYS, (overlay) => cursor.move({ overlay }));
 
   const head = h("select", "vw-select", {
@@ -26,7 +26,7 @@ export function overlayBar(context: Context, look: Look): HTMLElement {
     change: () => cursor.move({ head: head.value === "" ? null : Number(head.value) }),
   });
   head.append(h("option", "", { value: "" }, "head mean"));
-  for (let index = 0; index < facts.heads; index++) {
+  for (let index = 0; index < Math.max(...facts.heads); index++) {
     head.append(h("option", "", { value: index }, `head ${index}`));
   }
   const neuron = neuronPicker(context);
@@ -47,6 +47,10 @@ export function overlayBar(context: Context, look: Look): HTMLElement {
     const overlay = cursor.overlay.value;
     kinds.show(overlay);
     head.hidden = overlay !== "attention_from" && overlay !== "attention_to";
+    const heads = source.heads(Math.max(cursor.layer.value, 1));
+    [...head.options].forEach((option, index) => {
+      option.hidden = index > heads; // the first is the mean
+    });
     head.value = cursor.head.value === null ? "" : String(cursor.head.value);
     neuron.hidden = overlay !== "neuron";
     opacity.value = String(look.opacity.value);

@@ -27,6 +27,7 @@ export function smallMap(
 ) {
   const height = Math.round((side * facts.rows) / facts.cols);
   const context = sized(canvas, side, height);
+  context.clearRect(0, 0, side, height); // the colour of nothing is translucent: no other map may show through
   if (outcome.kind === "field") {
     painter.paint(outcome, context, [0, 0, side, height]);
   } else {

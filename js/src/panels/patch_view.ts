@@ -1,8 +1,7 @@
 // The photo with its patch grid, one overlay and its colour scale.
 
 import { computed, type Signal, signal } from "@preact/signals-core";
-import { rowOf } from "../data/facts.ts";
-import { type Frame, patchAt } from "../math/frame.ts";
+import { cellAt, type Frame, type Grid, patchAt } from "../math/frame.ts";
 import type { Outcome } from "../math/overlay.ts";
 import { sized } from "../ui/canvas.ts";
 import { figure, h } from "../ui/dom.ts";
@@ -20,7 +19,7 @@ const PREVIEW = 112;
 const DRAG = 4; // pixels that a hand may tremble in a click
 
 export function patchView(context: Context, look: Look): HTMLElement {
-  const { facts, cursor, painter, store, until } = context;
+  const { facts, source, cursor, painter, store, until } = context;
   const { rows, cols } = facts;
   const frame: Frame = { original: facts.original, input: facts.input, box: facts.box };
 
@@ -28,7 +27,6 @@ export function patchView(context: Context, look: Look): HTMLElement {
     tabindex: 0,
     role: "application",
     "aria-roledescription": "patch grid",
-    "aria-label": `${rows} by ${cols} patches. Arrow keys move, Enter pins a patch, Space selects it, Escape clears.`,
   });
   const tip = tooltip(context);
   const message = h("div", "vw-message", { hidden: true });
@@ -51,9 +49,7 @@ export function patchView(context: Context, look: Look): HTMLElement {
   const pointed = signal<number | null>(null);
   const focused = signal<number | null>(null);
   const dragged = signal<ReadonlySet<number> | null>(null);
-  const place = computed(() =>
-    width.value === 0 ? null : layOut(frame, rows, cols, width.value, MAX_HEIGHT),
-  );
+  const place = computed(() => (width.value === 0 ? null : layOut(frame, facts, width.value, MAX_HEIGHT)));
   const picture = computed(() => (photo.value && place.value ? backdrop(photo.value, place.value) : null));
   const colours = computed(() => {
     theme.value;
@@ -76,6 +72,7 @@ export function patchView(context: Context, look: Look): HTMLElement {
     drawStage(
       sized(canvas, layout.width, layout.height),
       layout,
+      source.grid(cursor.layer.value),
       picture.value,
       outcome.kind === "field"
         ? { heat: outcome, painter, opacity: look.opacity.value, smooth: look.smooth.value }
@@ -97,10 +94,15 @@ export function patchView(context: Context, look: Look): HTMLElement {
     if (patch === null || layout === null || dragged.value) return tip.hide();
     const outcome = context.field();
     tip.show(patch, outcome, layout, canvas.offsetLeft);
-    if (focused.value !== null)
-      live.say(
-        `${context.source.tokenName(facts.prefix.length + patch)} ${reading(outcome, patch, context)}`,
-      );
+    if (focused.value !== null) {
+      const name = source.tokenName(cursor.layer.value, facts.prefix.length + patch);
+      live.say(`${name} ${reading(outcome, patch, context)}`);
+    }
+  });
+  perFrame(until, () => {
+    const { rows, cols } = source.grid(cursor.layer.value);
+    const keys = "Arrow keys move, Enter pins a patch, Space selects it, Escape clears.";
+    canvas.setAttribute("aria-label", `${rows} by ${cols} patches. ${keys}`);
   });
 
   handlePointer(context, canvas, () => place.value, pointed, dragged, focused);
@@ -109,15 +111,14 @@ export function patchView(context: Context, look: Look): HTMLElement {
 }
 
 /** The value of `outcome` at a patch, with its unit; empty where there is none. */
-function reading(outcome: Outcome, patch: number, { facts }: Context): string {
-  return outcome.kind === "field"
-    ? `${figure(outcome.values[facts.prefix.length + patch])} ${outcome.unit}`
-    : "";
+function reading(outcome: Outcome, patch: number, { facts, source, cursor }: Context): string {
+  const row = source.row(cursor.layer.value, facts.prefix.length + patch);
+  return outcome.kind === "field" ? `${figure(outcome.values[row])} ${outcome.unit}` : "";
 }
 
 /** Name and value of the patch under the pointer, and what pinning it would show. */
 function tooltip(context: Context) {
-  const { facts, cursor } = context;
+  const { facts, source, cursor } = context;
   const name = h("strong", "");
   const value = h("span", "vw-tip-value");
   const canvas = h("canvas", "vw-map");
@@ -130,21 +131,25 @@ function tooltip(context: Context) {
       element.hidden = true;
     },
     show(patch: number, outcome: Outcome, layout: Layout, offset: number) {
-      const row = facts.prefix.length + patch;
-      name.textContent = context.source.tokenName(row);
+      const layer = cursor.layer.value;
+      const place = facts.prefix.length + patch;
+      name.textContent = source.tokenName(layer, place);
       value.textContent = reading(outcome, patch, context);
       const overlay = cursor.overlay.value;
-      const pinned = rowOf(cursor.token.value, facts) === row;
-      preview.hidden = pinned || overlay === "neuron" || overlay === "none";
-      if (!preview.hidden) {
-        const there = context.field({ token: row });
+      const token = context.place(cursor.token.value);
+      const pinned = token !== null && source.row(layer, token) === source.row(layer, place);
+      const there = pinned || overlay === "neuron" ? null : context.field({ token: place });
+      preview.hidden = there === null || there.kind === "missing";
+      if (there !== null && !preview.hidden) {
         smallMap(context, canvas, there, PREVIEW);
         caption.textContent = there.kind === "field" ? "its own map · click to pin" : remark(there);
       }
       element.hidden = false;
-      const [x, y, w, hgt] = layout.cell(patch);
-      const left =
-        x + w + 10 + element.offsetWidth <= layout.width ? x + w + 10 : x - element.offsetWidth - 10;
+      const grid = source.grid(layer);
+      const [x, y, w, hgt] = layout.cell(cellAt(patch, facts, grid), grid);
+      const beside = x + w + 10;
+      const fits = beside + element.offsetWidth <= layout.width;
+      const left = fits ? beside : Math.max(-offset, x - element.offsetWidth - 10);
       const top = Math.min(Math.max(0, y + hgt / 2 - 30), Math.max(0, layout.height - element.offsetHeight));
       element.style.transform = `translate(${Math.round(offset + left)}px, ${Math.round(top)}px)`;
     },
@@ -216,13 +221,13 @@ function handlePointer(
 }
 
 function handleKeys(
-  { facts, cursor }: Context,
+  { facts, source, cursor }: Context,
   canvas: HTMLCanvasElement,
   focused: Signal<number | null>,
 ): void {
-  const { rows, cols } = facts;
   const start = () => {
     const token = cursor.token.value;
+    const { rows, cols } = facts;
     return typeof token === "number" ? token : Math.floor(rows / 2) * cols + Math.floor(cols / 2);
   };
   canvas.addEventListener("focus", () => {
@@ -233,17 +238,11 @@ function handleKeys(
   });
   canvas.addEventListener("keydown", (event) => {
     const at = focused.value ?? start();
-    const row = Math.floor(at / cols);
-    const col = at % cols;
-    const target = {
-      ArrowRight: Math.min(col + 1, cols - 1) + row * cols,
-      ArrowLeft: Math.max(col - 1, 0) + row * cols,
-      ArrowDown: Math.min(row + 1, rows - 1) * cols + col,
-      ArrowUp: Math.max(row - 1, 0) * cols + col,
-      Home: row * cols,
-      End: row * cols + cols - 1,
-    }[event.key];
-    if (target !== undefined) {
+    const grid = source.grid(cursor.layer.value);
+    const cell = cellAt(at, facts, grid);
+    const next = step(event.key, cell, grid);
+    if (next !== null) {
+      const target = next === cell ? at : cellAt(next, grid, facts);
       focused.value = target;
       if (event.shiftKey) cursor.move({ patches: toggled(cursor.patches.value, target, true) });
     } else if (event.key === "Enter") {
@@ -257,6 +256,21 @@ function handleKeys(
     }
     event.preventDefault();
   });
+}
+
+/** The cell that an arrow key, Home or End leads to from `cell`; null for another key. */
+function step(key: string, cell: number, { rows, cols }: Grid): number | null {
+  const row = Math.floor(cell / cols);
+  const col = cell % cols;
+  const target = {
+    ArrowRight: Math.min(col + 1, cols - 1) + row * cols,
+    ArrowLeft: Math.max(col - 1, 0) + row * cols,
+    ArrowDown: Math.min(row + 1, rows - 1) * cols + col,
+    ArrowUp: Math.max(row - 1, 0) * cols + col,
+    Home: row * cols,
+    End: row * cols + cols - 1,
+  }[key];
+  return target ?? null;
 }
 
 /** `patches` with `patch` added or, where it was already there and need not stay, taken away. */

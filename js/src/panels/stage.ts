@@ -1,6 +1,6 @@
 // Drawing the image with its grid, its overlay and its marks. No events here.
 
-import { cellsInRect, type Frame, patchBox } from "../math/frame.ts";
+import { cellAt, cellsInRect, type Frame, type Grid, patchBox, sameGrid } from "../math/frame.ts";
 import { type Heat, type HeatPainter, sized } from "../ui/canvas.ts";
 
 export type Rectangle = readonly [left: number, top: number, width: number, height: number];
@@ -8,8 +8,8 @@ export type Rectangle = readonly [left: number, top: number, width: number, heig
 /** The picture and what the model saw of it, laid out on a canvas `width` wide. */
 export interface Layout {
   frame: Frame;
-  rows: number;
-  cols: number;
+  /** The patches that the cursor counts. */
+  finest: Grid;
   width: number;
   height: number;
   /** The whole picture on the canvas. */
@@ -18,12 +18,12 @@ export interface Layout {
   seen: Rectangle;
   /** From the canvas to the original picture. */
   toOriginal(x: number, y: number): { x: number; y: number };
-  /** A patch on the canvas. */
-  cell(patch: number): Rectangle;
+  /** A cell of a grid on the canvas. */
+  cell(cell: number, grid: Grid): Rectangle;
 }
 
 /** Fits the picture, and what the model saw beyond it, into `width` x `maxHeight`. */
-export function layOut(frame: Frame, rows: number, cols: number, width: number, maxHeight: number): Layout {
+export function layOut(frame: Frame, finest: Grid, width: number, maxHeight: number): Layout {
   const [left, top, right, bottom] = frame.box;
   const x0 = Math.min(0, left);
   const y0 = Math.min(0, top);
@@ -38,15 +38,14 @@ export function layOut(frame: Frame, rows: number, cols: number, width: number, 
   ];
   return {
     frame,
-    rows,
-    cols,
+    finest,
     width: Math.round(across * scale),
     height: Math.round(down * scale),
     picture: place(0, 0, frame.original[0], frame.original[1]),
     seen: place(left, top, right, bottom),
     toOriginal: (x, y) => ({ x: x / scale + x0, y: y / scale + y0 }),
-    cell(patch) {
-      const box = patchBox(patch, frame, rows, cols);
+    cell(cell, { rows, cols }) {
+      const box = patchBox(cell, frame, rows, cols);
       return place(box.left, box.top, box.right, box.bottom);
     },
   };
@@ -59,11 +58,12 @@ export function patchesIn(layout: Layout, from: [number, number], to: [number, n
   return cellsInRect(
     { left: a.x, top: a.y, right: b.x, bottom: b.y },
     layout.frame,
-    layout.rows,
-    layout.cols,
+    layout.finest.rows,
+    layout.finest.cols,
   );
 }
 
+/** Patches of the finest grid. */
 export interface Marks {
   pinned: number | null;
   pointed: number | null;
@@ -85,10 +85,11 @@ export function backdrop(photo: ImageBitmap, layout: Layout): HTMLCanvasElement 
   return canvas;
 }
 
-/** Draws everything, back to front. */
+/** Draws everything, back to front; `grid` is that of the layer, whose cells stand for the patches within. */
 export function drawStage(
   on: CanvasRenderingContext2D,
   layout: Layout,
+  grid: Grid,
   picture: CanvasImageSource | null,
   overlay: { heat: Heat; painter: HeatPainter; opacity: number; smooth: boolean } | null,
   marks: Marks,
@@ -105,11 +106,15 @@ export function drawStage(
     overlay.painter.paint(overlay.heat, on, layout.seen, overlay.smooth);
     on.globalAlpha = 1;
   }
-  drawGrid(on, layout);
+  drawGrid(on, layout, grid);
+  const { finest } = layout;
+  const cell = (patch: number) => layout.cell(cellAt(patch, finest, grid), grid);
   if (marks.selected.size > 0) outlineSelection(on, layout, marks.selected, colours.select);
-  if (marks.focused !== null) outline(on, layout.cell(marks.focused), "#fff", [3, 3]);
-  if (marks.pointed !== null) outline(on, layout.cell(marks.pointed), "#fff");
-  if (marks.pinned !== null) pin(on, layout.cell(marks.pinned));
+  if (marks.focused !== null) outline(on, cell(marks.focused), "#fff", [3, 3]);
+  if (marks.pointed !== null) outline(on, cell(marks.pointed), "#fff");
+  if (marks.pinned === null) return;
+  pin(on, cell(marks.pinned));
+  if (!sameGrid(finest, grid)) dot(on, layout.cell(marks.pinned, finest));
 }
 
 function shadeUnseen(on: CanvasRenderingContext2D, layout: Layout, shade: string): void {
@@ -121,7 +126,7 @@ function shadeUnseen(on: CanvasRenderingContext2D, layout: Layout, shade: string
   on.fill("evenodd");
 }
 
-function drawGrid(on: CanvasRenderingContext2D, { seen, rows, cols }: Layout): void {
+function drawGrid(on: CanvasRenderingContext2D, { seen }: Layout, { rows, cols }: Grid): void {
   const [left, top, width, height] = seen;
   if (width / cols < 7) return; // lines closer than that would hide the picture
   on.beginPath();
@@ -167,6 +172,17 @@ function pin(on: CanvasRenderingContext2D, [x, y, w, h]: Rectangle): void {
   on.strokeRect(x, y, w, h);
 }
 
+/** Where in its cell the pinned patch lies. */
+function dot(on: CanvasRenderingContext2D, [x, y, w, h]: Rectangle): void {
+  on.beginPath();
+  on.arc(x + w / 2, y + h / 2, 3, 0, 2 * Math.PI);
+  on.fillStyle = "#fff";
+  on.fill();
+  on.strokeStyle = "#111";
+  on.lineWidth = 1.5;
+  on.stroke();
+}
+
 /** The border between selected patches and the rest. */
 function outlineSelection(
   on: CanvasRenderingContext2D,
@@ -174,10 +190,10 @@ function outlineSelection(
   selected: ReadonlySet<number>,
   colour: string,
 ): void {
-  const { rows, cols } = layout;
+  const { rows, cols } = layout.finest;
   on.beginPath();
   for (const patch of selected) {
-    const [x, y, w, h] = layout.cell(patch);
+    const [x, y, w, h] = layout.cell(patch, layout.finest);
     const row = Math.floor(patch / cols);
     const col = patch % cols;
     const line = (x1: number, y1: number, x2: number, y2: number) => {

@@ -1,10 +1,12 @@
 // Canvases as sharp as the screen, and heat maps on them.
 
 import { colorize, diverging, sequential } from "../math/colormap.ts";
+import type { Grid } from "../math/frame.ts";
 
-/** The values of one map and what the ends of its colours stand for. */
+/** The values of one map (those of its grid come last) and what the ends of its colours stand for. */
 export interface Heat {
   values: Float32Array;
+  grid: Grid;
   low: number;
   high: number;
   diverging: boolean;
@@ -28,25 +30,15 @@ export function sized(canvas: HTMLCanvasElement, width: number, height: number):
   return context;
 }
 
-/** Paints maps of one grid; holds the one small canvas that they are scaled up from. */
-export class HeatPainter {
-  readonly #canvas = document.createElement("canvas");
-  readonly #context: CanvasRenderingContext2D;
-  readonly #image: ImageData;
+interface Small {
+  canvas: HTMLCanvasElement;
+  context: CanvasRenderingContext2D;
+  image: ImageData;
+}
 
-  constructor(
-    readonly rows: number,
-    readonly cols: number,
-    /** Values before the first patch. */
-    readonly skip: number,
-  ) {
-    this.#canvas.width = cols;
-    this.#canvas.height = rows;
-    const context = this.#canvas.getContext("2d", { willReadFrequently: true });
-    if (!context) throw new Error("this browser offers no 2D canvas");
-    this.#context = context;
-    this.#image = context.createImageData(cols, rows);
-  }
+/** Paints maps; holds, for each size of grid, the one small canvas that they are scaled up from. */
+export class HeatPainter {
+  readonly #sizes = new Map<string, Small>();
 
   /** Paints `heat` into a rectangle of `on`, one square a patch, or blended where `smooth`. */
   paint(
@@ -55,12 +47,28 @@ export class HeatPainter {
     [left, top, width, height]: readonly [number, number, number, number],
     smooth = false,
   ): void {
+    const { canvas, context, image } = this.#small(heat.grid);
     const map = heat.diverging ? diverging : sequential;
-    colorize(heat.values, heat.low, heat.high, map, this.#image.data, this.skip);
-    this.#context.putImageData(this.#image, 0, 0);
+    const skip = heat.values.length - image.width * image.height;
+    colorize(heat.values, heat.low, heat.high, map, image.data, skip);
+    context.putImageData(image, 0, 0);
     on.imageSmoothingEnabled = smooth;
     on.imageSmoothingQuality = "high";
-    on.drawImage(this.#canvas, left, top, width, height);
+    on.drawImage(canvas, left, top, width, height);
+  }
+
+  #small({ rows, cols }: Grid): Small {
+    const size = `${rows} ${cols}`;
+    const known = this.#sizes.get(size);
+    if (known) return known;
+    const canvas = document.createElement("canvas");
+    canvas.width = cols;
+    canvas.height = rows;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    if (!context) throw new Error("this browser offers no 2D canvas");
+    const small = { canvas, context, image: context.createImageData(cols, rows) };
+    this.#sizes.set(size, small);
+    return small;
   }
 }
 
