@@ -1,7 +1,7 @@
 """Watch one forward pass: nothing in the model is changed, nothing is left behind.
 
-Fused attention stays on, so the pass costs what it always costs. Of each block the layer, the queries and keys
-(or what its attention was called with) and what its MLP was called with are kept, compact; all else is
+Fused attention stays on, so the pass costs what it always costs. Of each block the layer, the queries and
+keys (or what its attention was called with) and what its MLP was called with are kept, compact; all else is
 computed exactly from them when somebody asks for it.
 """
 

@@ -408,7 +408,7 @@ class Trace:
     @cached_property
     def notes(self) -> list[str]:
         """What a reader should know: a model switched to eval mode, values that are not finite..."""
-        return [*self._said, *self._not_finite()]
+        return [*self._said, *self._uneven(), *self._not_finite()]
 
     def __repr__(self) -> str:
         grid = self.patch_grid
@@ -466,6 +466,15 @@ class Trace:
     def _rollout(self) -> Array:
         means = np.stack([self.attention(layer).mean(axis=0) for layer in range(1, self.layers + 1)])
         return _locked(rollout(means))
+
+    def _uneven(self) -> list[str]:
+        fine = self.grid
+        coarse = [grid for grid in self._record.grids if fine[0] % grid[0] or fine[1] % grid[1]]
+        if not coarse:
+            return []
+        named = ", ".join(f"{rows} x {cols}" for rows, cols in dict.fromkeys(coarse))
+        reach = "their last row and column reach beyond the picture: cells are drawn up to half a cell off"
+        return [f"grids of {named} do not divide {fine[0]} x {fine[1]}; {reach}"]
 
     def _not_finite(self) -> list[str]:
         notes = []

@@ -139,5 +139,5 @@ def test_effective_weights_of_mixed_heads(make_vit: Callable[..., Any], x: Tenso
 def test_weights_that_may_be_negative_make_no_rollout(make_vit: Callable[..., Any], x: Tensor) -> None:
     trace = Inspector(make_vit(attn_layer="diff")).trace(x)
     assert "may be negative" in trace.why_not("rollout", 2)
-    with pytest.raises(ValueError, match="no rollout: it needs the attention of block 1: .*negative"):
+    with pytest.raises(ValueError, match=r"no rollout: it needs the attention of block 1: .*negative"):
         trace.rollout()

@@ -347,12 +347,16 @@ def test_blocks_and_grids_of_maxvit() -> None:
         ("nest_tiny", {}),
         ("hiera_tiny_224", {}),
         ("hieradet_small", {}),
+        ("gcvit_xxtiny", {}),
     ],
 )
 @torch.no_grad()
 def test_windows_without_a_bias(name: str, options: dict[str, Any]) -> None:
     """Windows as their papers say, where they are whole."""
     model, x = build(name, **options), pixels(name)
+    for path, parameter in model.named_parameters():
+        if path.endswith("relative_position_bias_table"):
+            nn.init.zeros_(parameter)
     parts = anatomy(model)
     record = look(model, x)
     tested = 0
@@ -372,6 +376,28 @@ def test_windows_without_a_bias(name: str, options: dict[str, Any]) -> None:
             continue
         qkv = attn.qkv(entered.flatten(0, -2)).unflatten(-1, (3, attn_heads(attn), -1)).permute(1, 2, 0, 3)
         expected = plain_reference(qkv[0] * attn.scale, qkv[1], share("block", grid, size))
+        assert torch.allclose(record.weights(number), expected, atol=1e-5)
+        tested += 1
+    assert tested >= 2
+
+
+@torch.no_grad()
+def test_windows_of_tiny_vit() -> None:
+    model, x = build("tiny_vit_5m_224", window_sizes=(4, 4, 4, 4)), pixels("tiny_vit")
+    parts: list[Any] = [part for part in model.modules() if type(part).__name__ == "TinyVitBlock"]
+    inputs: list[Tensor] = []
+    for part in parts:
+        part.register_forward_pre_hook(lambda *call: inputs.append(call[-1][0]))
+        nn.init.zeros_(part.attn.attention_biases)
+    record = look(model, x)
+    tested = 0
+    for number, part, entered in zip(sorted(record.attention), parts, inputs, strict=True):
+        attn, grid = part.attn, record.grids[number]
+        if grid[0] % 4 or grid[1] % 4:
+            continue
+        qkv = attn.qkv(attn.norm(entered[0].flatten(0, 1))).unflatten(-1, (attn.num_heads, 3, -1))
+        q, k, _ = qkv.permute(2, 1, 0, 3)
+        expected = plain_reference(q * attn.scale, k, share("block", grid, (4, 4)))
         assert torch.allclose(record.weights(number), expected, atol=1e-5)
         tested += 1
     assert tested >= 2

@@ -59,8 +59,8 @@ def anatomy(model: nn.Module, *, blocks: Sequence[nn.Module] | str | None = None
         hint = "timm.list_models('*vit*') lists candidates"
         if library != "timm":
             hint = (
-                f"Of {library}, plain vision transformers alone are known; if it is one, say which modules are "
-                'its blocks: Inspector(model, blocks="encoder.layers")'
+                f"Of {library}, plain vision transformers alone are known; if it is one, say which modules "
+                'are its blocks: Inspector(model, blocks="encoder.layers")'
             )
         raise ModelError(f"{type(model).__name__} cannot be traced: {_what_is_missing(model)}. {hint}")
     raise ModelError(
