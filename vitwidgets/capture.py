@@ -134,7 +134,7 @@ class _Keeper:
         self._stack: ExitStack | None = None
         self._listener = Listener()
         self._listening = False
-        self._recent: list[tuple[Tensor, list[Tensor]]] = []
+        self._stream: tuple[Tensor, list[Tensor]] | None = None
 
     # ------------------------------------------------------------------ attaching
 
@@ -193,7 +193,10 @@ class _Keeper:
         if number == 0:
             self._reserve(tokens)
         wanted = "tokens" in self.keep and number in self.layers
+        self._stream = None
         parts = self._compact(tokens) if wanted else None
+        if parts is not None:
+            self._stream = tokens, parts  # a block that is called as a whole is given this very tensor
         for index, record in enumerate(self.records):
             record.grids[number:] = [grid]
             record.widths[number:] = [int(tokens.shape[2])]
@@ -338,21 +341,19 @@ class _Keeper:
         return value[index : index + 1] if value.shape[0] == self.images else value
 
     def _compact(self, x: Tensor) -> list[Tensor]:
-        """Copy a tensor's share of each image; the same tensor again gives the same copies."""
-        for known, parts in self._recent:
-            if known is x:
-                return parts
+        """Copy a tensor's share of each image; of the last layer the copies that there are."""
+        if self._stream is not None and self._stream[0] is x:
+            return self._stream[1]
         share = x.shape[0] // self.images
         parts = [
             shelf.copy(x if self.images == 1 else x[index * share : (index + 1) * share])
             for index, shelf in enumerate(self.shelves)
         ]
-        self._recent = [*self._recent[-1:], (x, parts)]
         return parts
 
     def finish(self, output: Tensor, was_training: bool) -> list[Record]:
         """Check that each block ran once; give every image its output."""
-        self._recent.clear()
+        self._stream = None
         for number, times in enumerate(self.ran, start=1):
             if times != 1:
                 module = type(self.anatomy.blocks[number - 1].module).__name__
