@@ -131,7 +131,6 @@ class _Keeper:
             for _ in range(self.images)
         ]
         self.ran = [0] * depth
-        self._stack: ExitStack | None = None
         self._listener = Listener()
         self._listening = False
         self._stream: tuple[Tensor, list[Tensor]] | None = None

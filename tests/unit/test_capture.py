@@ -268,3 +268,33 @@ def test_prefix_names(make_vit: Callable[..., Any]) -> None:
     odd.num_prefix_tokens = 3
     with pytest.raises(ModelError, match="3 tokens before the patches"):
         anatomy(odd)
+
+
+def test_layers_that_are_changed_in_place_afterwards(make_vit: Callable[..., Any], x: Tensor) -> None:
+    """A block may write into its input: what the trace shows is what passed."""
+
+    class InPlace(nn.Module):
+        def __init__(self, block: Any) -> None:
+            super().__init__()
+            self.norm1, self.attn, self.norm2, self.mlp = block.norm1, block.attn, block.norm2, block.mlp
+
+        def forward(self, x: Tensor) -> Tensor:
+            x += self.attn(self.norm1(x))
+            x += self.mlp(self.norm2(x))
+            return x
+
+    expected = record_of(make_vit(), x)
+    model = make_vit()
+    for number, block in enumerate(model.blocks):
+        model.blocks[number] = InPlace(block)
+    found = record_of(model, x)
+    for layer in range(4):
+        torch.testing.assert_close(found.layers[layer], expected.layers[layer])
+    assert torch.equal(found.output, expected.output)
+
+
+@torch.inference_mode()
+def test_inside_inference_mode(make_vit: Callable[..., Any], x: Tensor) -> None:
+    record = record_of(make_vit(), x)
+    assert sorted(record.layers) == [0, 1, 2, 3]
+    torch.testing.assert_close(record.weights(2).sum(dim=-1), torch.ones(2, 16))
