@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +11,29 @@ from vitwidgets.anatomy import Arrange, Attention, Block, Point, Units
 from vitwidgets.errors import ModelError
 
 _LAST_LINEAR = "fc2", "down_proj", "c_proj", "w3", "w2"  # of an MLP, in the order of who has both
+
+
+def column(
+    modules: Iterable[nn.Module], arrange: Callable[[Any], Arrange | None] = lambda _: None
+) -> tuple[Block, ...]:
+    """Find where to watch each block of a column.
+
+    Parameters
+    ----------
+    modules : iterable of nn.Module
+        The blocks, in order.
+    arrange : callable, optional
+        Gives what `Attention.arrange` does for a block, if anything.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or one of them is not understood.
+    """
+    blocks = tuple(block(number, module, arrange(module)) for number, module in enumerate(modules, start=1))
+    if not blocks:
+        raise ModelError("the model has no blocks: there is nothing to trace")
+    return blocks
 
 
 def block(number: int, module: Any, arrange: Arrange | None = None) -> Block:

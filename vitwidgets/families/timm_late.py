@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitwidgets.anatomy import Anatomy, Block, Grid, plain
-from vitwidgets.errors import ModelError
 from vitwidgets.families import timm_blocks
 from vitwidgets.families.timm_vit import channels, features, grid, input_size, patch_size
 
@@ -50,9 +49,7 @@ def find(model: nn.Module) -> Anatomy | None:
 def _column(model: Any) -> Anatomy:
     """Find what CaiT and ConViT share: a column of patches alone."""
     embed = model.patch_embed
-    blocks = tuple(timm_blocks.block(number, module) for number, module in enumerate(model.blocks, start=1))
-    if not blocks:
-        raise ModelError("the model has no blocks: there is nothing to trace")
+    blocks = timm_blocks.column(model.blocks)
     return Anatomy(
         model=model,
         family=type(model).__name__,

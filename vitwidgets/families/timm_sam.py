@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitwidgets.anatomy import Anatomy, Arrange, Grid
-from vitwidgets.errors import ModelError
 from vitwidgets.families import timm_blocks
 from vitwidgets.families.parts import features
 from vitwidgets.families.timm_vit import channels, grid, input_size, patch_size
@@ -41,12 +40,9 @@ def find(model: nn.Module) -> Anatomy | None:
         return None
     parts: Any = model
     embed = parts.patch_embed
-    blocks = tuple(
-        timm_blocks.block(number, module, _arrange(module.attn.num_heads, module.window_size))
-        for number, module in enumerate(parts.blocks, start=1)
+    blocks = timm_blocks.column(
+        parts.blocks, lambda module: _arrange(module.attn.num_heads, module.window_size)
     )
-    if not blocks:
-        raise ModelError("the model has no blocks: there is nothing to trace")
     windowed = sum(module.window_size > 0 for module in parts.blocks)
     return Anatomy(
         model=model,

@@ -48,9 +48,7 @@ def find(model: nn.Module) -> Anatomy | None:
     if not kinds & (_PLAIN | _CLASSIFIERS):
         return None
     tower: Any = model.encoder if kinds & _CLASSIFIERS else model
-    blocks = tuple(timm_blocks.block(number, module) for number, module in enumerate(tower.blocks, start=1))
-    if not blocks:
-        raise ModelError("the model has no blocks: there is nothing to trace")
+    blocks = timm_blocks.column(tower.blocks)
     embed = tower.embeds if hasattr(tower, "embeds") else tower.patch_embed
     stem = getattr(embed, "backbone", None)
     prefix = _prefix(tower, embed)
