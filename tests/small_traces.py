@@ -10,7 +10,8 @@ from timm.models.vision_transformer import VisionTransformer
 
 from vitwidgets.geometry import Frame
 from vitwidgets.inspector import Inspector
-from vitwidgets.record import Kept, Record
+from vitwidgets.record import Record
+from vitwidgets.replay import Kept
 from vitwidgets.trace import Trace
 
 NAMES = (

@@ -47,8 +47,7 @@ class Attention:
     Parameters
     ----------
     module : nn.Module
-        What is called, with the tokens as its first argument; called again on the same tokens it gives the
-        same again.
+        What is called.
     heads : int
         Number of heads.
     span : (Point, Point)
@@ -81,9 +80,6 @@ class Units:
 
     Parameters
     ----------
-    module : nn.Module
-        What is called with the tokens, and computes the units on its way: the MLP, or the whole block where
-        the MLP is no module of its own. Called again on the same tokens it gives the same again.
     point : Point
         Where the units pass, (B, N, hidden) or (B, rows, cols, hidden).
     count : int
@@ -94,7 +90,6 @@ class Units:
         From what passes the points to one row per token of the block, where that is not the same already.
     """
 
-    module: nn.Module
     point: Point
     count: int
     also: tuple[Point, ...] = ()
@@ -108,7 +103,8 @@ class Block:
     Parameters
     ----------
     module : nn.Module
-        Gives the residual stream.
+        What is called with the residual stream as its first argument, and gives it on; called again on the
+        same tokens it gives the same again. Its attentions and its MLP are within.
     attentions : tuple of Attention
         Usually one; several side by side count as one with the heads of all.
     units : Units or None

@@ -1,8 +1,8 @@
 """Watch one forward pass: nothing in the model is changed, nothing is left behind.
 
-Fused attention stays on, so the pass costs what it always costs. Of each block the layer, the queries and
-keys (or what its attention was called with) and what its MLP was called with are kept, compact; all else is
-computed exactly from them when somebody asks for it.
+Fused attention stays on, so the pass costs what it always costs. What each block was given is kept, compact:
+the layers of the residual stream. Attention and hidden units are computed exactly from it when somebody asks,
+by the block itself.
 """
 
 from __future__ import annotations
@@ -10,30 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from vitwidgets.anatomy import Anatomy, Attention, Block, Grid, Point, plain
+from vitwidgets.anatomy import Anatomy, Block, Grid, plain
 from vitwidgets.errors import ModelError
-from vitwidgets.record import (
-    Call,
-    FromScores,
-    Precision,
-    Record,
-    Replay,
-    Shelf,
-    UnitsReplay,
-    Weights,
-    at,
-    eval_mode,
-    plain_attention,
-    state_of,
-)
-from vitwidgets.watch import Listener, Scores, Spelled
+from vitwidgets.hooks import State, eval_mode, plain_attention, state_of
+from vitwidgets.record import Record
+from vitwidgets.replay import Call, Replay, UnitsReplay
+from vitwidgets.shelf import Precision, Shelf
 
 FIELDS = ("tokens", "attention", "mlp")
 """What `capture` can keep."""
+
+_understood: WeakSet[Anatomy] = WeakSet()
+_handed_on: WeakSet[Anatomy] = WeakSet()
 
 
 def capture(
@@ -46,7 +40,8 @@ def capture(
 ) -> list[Record]:
     """Run one forward pass, without gradients and in eval mode, and keep what a trace shows.
 
-    Afterwards the model is as before, each module's train flag too, also after an exception.
+    Afterwards the model is as before, each module's train flag too, also after an exception. The first time
+    each attention is called once more, to see whether it is understood: that costs up to half a pass.
 
     Parameters
     ----------
@@ -76,13 +71,29 @@ def capture(
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(plain_attention())
-            was_training = stack.enter_context(eval_mode(anatomy.model))
+            was_training, parts = stack.enter_context(eval_mode(anatomy.model))
+            keeper.state = state_of(parts)
             keeper.attach(stack)
             output = run(anatomy, x)
-        return keeper.finish(output, was_training)
+        records = keeper.finish(output, was_training)
+        if "attention" in keep and anatomy not in _understood:
+            _understand(anatomy, records[0])
+        if keeper.links == len(anatomy.blocks) and not any(b.read or b.grid for b in anatomy.blocks):
+            _handed_on.add(anatomy)
+        return records
     except BaseException:
         keeper.records.clear()  # the traceback holds on to this frame; it need not hold on to the tensors
         raise
+
+
+def _understand(anatomy: Anatomy, record: Record) -> None:
+    """See whether each attention is computed in a way that is understood."""
+    for parts in record.attention.values():
+        for weights in parts:
+            assert isinstance(weights, Replay)
+            weights.look()
+    if len(record.attention) == sum(bool(block.attentions) for block in anatomy.blocks):
+        _understood.add(anatomy)
 
 
 def run(anatomy: Anatomy, x: Tensor) -> Tensor:
@@ -95,7 +106,7 @@ def run(anatomy: Anatomy, x: Tensor) -> Tensor:
 
 
 class _Keeper:
-    """Sits at the points of a model and keeps what passes, image by image."""
+    """Sits at the blocks of a model and keeps what passes, image by image."""
 
     def __init__(
         self,
@@ -108,17 +119,20 @@ class _Keeper:
         depth = len(anatomy.blocks)
         self.anatomy = anatomy
         self.images = len(x)
+        self.precision = precision
         self.shelves = [Shelf(precision) for _ in range(self.images)]
         self.keep = keep
         self.layers = set(range(depth + 1) if layers is None else layers)
         self.size = int(x.shape[2]), int(x.shape[3])
         self.grid: Grid = anatomy.grid(*self.size)
         self.order = None if anatomy.order is None else anatomy.order(*self.grid)
+        self.grids: list[Grid] = []
+        self.widths: list[int] = []
         self.records = [
             Record(
                 depth=depth,
-                grids=[],
-                widths=[],
+                grids=self.grids,
+                widths=self.widths,
                 heads=[0, *(sum(a.heads for a in b.attentions) for b in anatomy.blocks)],
                 hidden=[0, *(0 if b.units is None else b.units.count for b in anatomy.blocks)],
                 output=torch.empty(0),
@@ -131,193 +145,111 @@ class _Keeper:
             for _ in range(self.images)
         ]
         self.ran = [0] * depth
-        self._listener = Listener()
-        self._listening = False
-        self._stream: tuple[Tensor, list[Tensor]] | None = None
+        self.state: State = {}
+        self.links = 0  # blocks that were given the very tensor that the one before put out
+        self._handed_on = anatomy in _handed_on
+        self._stream: tuple[Tensor, int, list[Tensor]] | None = None
 
     # ------------------------------------------------------------------ attaching
 
     def attach(self, stack: ExitStack) -> None:
-        """Put hooks on every point; they go with the stack."""
-        first = self.anatomy.blocks[0]
-        stack.callback(self._rest)
-        stack.callback(at(Point(first.module, "input"), lambda value: self._layer(0, value)).remove)
+        """Put hooks on every block; they go with the stack."""
+        handles: list[RemovableHandle] = []
+
+        def remove() -> None:
+            for handle in handles:
+                handle.remove()
+
+        stack.callback(remove)
         for number, block in enumerate(self.anatomy.blocks, start=1):
-            if number in self.layers:
-                self._attach_inside(stack, number, block)
-            leave = Point(block.module, "output")
-            stack.callback(at(leave, self._leaving(number)).remove)
+            if number == 1 or self._handed_on or (number in self.layers and self._inside(block)):
+                enter = self._entering(number, block)
+                handles.append(block.module.register_forward_pre_hook(enter, with_kwargs=True))
+            if number == len(self.anatomy.blocks) or not self._handed_on:
+                handles.append(block.module.register_forward_hook(self._leaving(number, block)))
 
-    def _attach_inside(self, stack: ExitStack, number: int, block: Block) -> None:
-        if "attention" in self.keep:
-            for place, attention in enumerate(block.attentions):
-                for handle in self._watch(number, place, attention):
-                    stack.callback(handle.remove)
-        if "mlp" in self.keep and block.units is not None:
-            units = block.units
+    def _inside(self, block: Block) -> bool:
+        """Whether something is wanted that the block computes on its way."""
+        attention = "attention" in self.keep and bool(block.attentions)
+        return attention or ("mlp" in self.keep and block.units is not None)
 
-            def keep_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                for record, call in zip(self.records, self._calls(units.module, args, kwargs), strict=True):
-                    record.units[number] = UnitsReplay(units, call)
+    def _entering(self, number: int, block: Block) -> Callable[..., None]:
+        wanted = number in self.layers and self._inside(block)
 
-            stack.callback(at(Point(units.module, "input"), keep_call, with_call=True).remove)
+        stream = number == 1 or self._handed_on  # else what the block before put out was read already
+        previous = number - 1
 
-    def _leaving(self, number: int) -> Callable[[Any], None]:
-        def leave(value: Any) -> None:
-            self.ran[number - 1] += 1
-            self._layer(number, value)
+        def enter(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if stream:
+                first = args[0] if args else next(iter(kwargs.values()))
+                self.ran[previous] += self._handed_on
+                self._layer(previous, self.anatomy.read(first), self.grid)
+            if wanted:
+                self._given(number, block, args, kwargs)
+
+        return enter
+
+    def _leaving(self, number: int, block: Block) -> Callable[..., None]:
+        read = block.read or self.anatomy.read
+        grid = self.grid if block.grid is None else block.grid(*self.size)
+
+        def leave(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+            self.ran[number - 1] += not self._handed_on
+            self._layer(number, read(output), grid)
 
         return leave
 
     # ------------------------------------------------------------------ the stream
 
-    def _layer(self, number: int, value: Any) -> None:
-        block = self.anatomy.blocks[max(number, 1) - 1]
-        read = (block.read if number > 0 else None) or self.anatomy.read
-        tokens = read(value)
-        grid = self.grid if number == 0 or block.grid is None else block.grid(*self.size)
+    def _layer(self, number: int, tokens: Tensor, grid: Grid) -> None:
         if tokens.ndim == 4:
             grid = int(tokens.shape[1]), int(tokens.shape[2])
-        prefix = len(self.anatomy.prefix)
-        count = prefix + grid[0] * grid[1]
-        if tokens.ndim == 4:
             tokens = tokens.flatten(1, 2)
-        if tokens.shape[:2] != (self.images, count):
+        prefix = len(self.anatomy.prefix)
+        images, count, width = tokens.shape
+        if images != self.images or count != prefix + grid[0] * grid[1]:
             raise ModelError(
-                f"the model made {tokens.shape[1]} tokens of this input, but {prefix} prefix tokens and "
-                f"{grid[0]} x {grid[1]} patches are {count}"
+                f"the model made {count} tokens of this input, but {prefix} prefix tokens and "
+                f"{grid[0]} x {grid[1]} patches are {prefix + grid[0] * grid[1]}"
             )
         if self.order is not None:
             tokens = tokens[:, self.order.to(tokens.device)]
         if number == 0:
             self._reserve(tokens)
-        wanted = "tokens" in self.keep and number in self.layers
-        self._stream = None
-        parts = self._compact(tokens) if wanted else None
-        if parts is not None:
-            self._stream = tokens, parts  # a block that is called as a whole is given this very tensor
-        for index, record in enumerate(self.records):
-            record.grids[number:] = [grid]
-            record.widths[number:] = [int(tokens.shape[2])]
-            if parts is not None:
-                record.layers[number] = parts[index].reshape(count, -1)
+        self.grids[number:] = [grid]
+        self.widths[number:] = [width]
+        if "tokens" in self.keep and number in self.layers:
+            parts = self._compact(tokens)
+            self._stream = None if tokens.is_inference() else (tokens, tokens._version, parts)
+            for record, part in zip(self.records, parts, strict=True):
+                record.layers[number] = part
 
     def _reserve(self, tokens: Tensor) -> None:
-        """Make room for what a plain column keeps: layers, queries, keys and what each MLP is given."""
-        blocks = len(self.layers - {0})
-        each = len(self.layers) * ("tokens" in self.keep)
-        each += blocks * (2 * ("attention" in self.keep) + ("mlp" in self.keep))
+        """Make room for what a plain column keeps: its layers, each of which the next block is given."""
+        kept = self.layers if "tokens" in self.keep else set()
+        given = {number - 1 for number in self.layers if number > 0} if self.keep - {"tokens"} else set()
         for shelf in self.shelves:
-            shelf.reserve(each * (tokens.numel() // self.images), tokens)
+            shelf.reserve(len(kept | given), tokens[:1])
 
-    # ------------------------------------------------------------------ attention
+    # ------------------------------------------------------------------ what blocks are given
 
-    def _watch(self, number: int, place: int, attention: Attention) -> list[Any]:
-        given: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-
-        def remember(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            given[:] = [(args, kwargs)]
-
-        def end(_: Any) -> None:
-            self._rest()
-            heard, self._listener.heard = self._listener.heard, []
-            # What a block hears before its span's end may belong to a span that is still open around it.
-            self._attention(number, place, attention, heard, *given.pop())
-
-        begin, leave = attention.span
-        return [
-            at(Point(attention.module, "input"), remember, with_call=True),
-            at(begin, self._listen),
-            at(leave, end),
-        ]
-
-    def _listen(self, _: Any) -> None:
-        self._rest()
-        self._listener.heard = []
-        self._listener.__enter__()  # type: ignore[no-untyped-call]
-        self._listening = True
-
-    def _rest(self) -> None:
-        """Stop listening, if listening: after an exception it still is."""
-        if self._listening:
-            self._listening = False
-            self._listener.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-
-    def _attention(
-        self,
-        number: int,
-        place: int,
-        attention: Attention,
-        heard: list[Scores | Spelled],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        if not heard:
-            raise _not_understood(number, attention.module)
-        tokens = len(self.anatomy.prefix) + self.grid[0] * self.grid[1]
-        found: list[Weights]
-        if len(heard) == 1 and self._is_plain(attention, heard[0], tokens):
-            found = list(self._scores(heard[0]))
-        else:
-            self._check_heard(number, attention, heard, tokens)
-            found = [Replay(attention, call) for call in self._calls(attention.module, args, kwargs)]
-        for record, weights in zip(self.records, found, strict=True):
-            before = record.attention.get(number, ()) if place > 0 else ()
-            record.attention[number] = (*before, weights)
-
-    def _is_plain(self, attention: Attention, heard: Scores | Spelled, tokens: int) -> bool:
-        """Whether queries and keys say all: (B, heads, N, head_dim), and at most a small bias."""
-        if isinstance(heard, Spelled) or attention.arrange is not None or attention.combine is not None:
-            return False
-        q, k, bias = heard.q, heard.k, heard.bias
-        expected = (self.images, attention.heads, tokens)
-        small = bias is None or bias.numel() <= q.numel()
-        return q.ndim == 4 and q.shape[:3] == expected and k.shape[:3] == expected and small
-
-    def _check_heard(
-        self, number: int, attention: Attention, heard: list[Scores | Spelled], tokens: int
-    ) -> None:
-        if attention.combine is None and sum(isinstance(one, Scores) for one in heard) > 1:
-            raise ModelError(
-                f"block {number} ({type(attention.module).__name__}) computed attention {len(heard)} times; "
-                "a trace needs exactly one, or to know how they are combined"
-            )
-        if attention.arrange is not None:
-            return
-        one = heard[-1]
-        shape = (one.q.shape[-2], one.k.shape[-2]) if isinstance(one, Scores) else one.shape[-2:]
-        if tuple(shape) != (tokens, tokens):
-            raise ModelError(
-                f"block {number} ({type(attention.module).__name__}) computed attention of {shape[0]} over "
-                f"{shape[1]}, not of its {tokens} tokens over each other: there is no token-by-token map"
-            )
-
-    def _scores(self, heard: Scores | Spelled) -> list[Weights]:
-        assert isinstance(heard, Scores)
-        q, k, bias = heard.q, heard.k, heard.bias
-        if self.order is not None:
-            order = self.order.to(q.device)
-            q, k = q[:, :, order], k[:, :, order]
-            if bias is not None:
-                bias = bias.expand(*bias.shape[:-2], q.shape[2], q.shape[2])[..., order, :][..., order]
-        qs, ks = self._compact(q), self._compact(k)
-        kept: list[Weights] = []
-        for index in range(self.images):
-            own = bias
-            if bias is not None:
-                own = bias[index : index + 1] if bias.ndim == 4 and bias.shape[0] == self.images else bias
-                own = own.detach().cpu()
-            kept.append(FromScores(Scores(qs[index], ks[index], heard.scale, own)))
-        return kept
-
-    # ------------------------------------------------------------------ keeping
+    def _given(self, number: int, block: Block, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        grid = self.grid if block.grid is None else block.grid(*self.size)
+        count = len(self.anatomy.prefix) + grid[0] * grid[1]
+        calls = self._calls(block.module, args, kwargs)
+        for record, call in zip(self.records, calls, strict=True):
+            if "attention" in self.keep and block.attentions:
+                record.attention[number] = tuple(
+                    Replay(number, attention, call, count, self.precision) for attention in block.attentions
+                )
+            if "mlp" in self.keep and block.units is not None:
+                record.units[number] = UnitsReplay(block.units, call)
 
     def _calls(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Call]:
         """Keep a call for each image."""
         name = None if args else next(iter(kwargs))
         first = plain(args[0] if args else kwargs[name or ""])
         tokens = self._compact(first)
-        state = state_of(module)
         return [
             Call(
                 module,
@@ -327,7 +259,7 @@ class _Keeper:
                 {key: self._own(value, first, index) for key, value in kwargs.items() if key != name},
                 first.dtype,
                 first.device,
-                state,
+                self.state,
             )
             for index in range(self.images)
         ]
@@ -340,15 +272,17 @@ class _Keeper:
         return value[index : index + 1] if value.shape[0] == self.images else value
 
     def _compact(self, x: Tensor) -> list[Tensor]:
-        """Copy a tensor's share of each image; of the last layer the copies that there are."""
-        if self._stream is not None and self._stream[0] is x:
-            return self._stream[1]
+        """Copy a tensor's share of each image; of the last layer, if nobody wrote to it, there are copies."""
+        if self._stream is not None:
+            tokens, version, parts = self._stream
+            if tokens is x and x._version == version:
+                self.links += 1
+                return parts
         share = x.shape[0] // self.images
-        parts = [
+        return [
             shelf.copy(x if self.images == 1 else x[index * share : (index + 1) * share])
             for index, shelf in enumerate(self.shelves)
         ]
-        return parts
 
     def finish(self, output: Tensor, was_training: bool) -> list[Record]:
         """Check that each block ran once; give every image its output."""
@@ -360,20 +294,18 @@ class _Keeper:
                     f"block {number} ({module}) ran {times} times in one forward pass; a trace needs each of "
                     f"the {len(self.ran)} blocks to run once"
                 )
-        for number, block in enumerate(self.anatomy.blocks, start=1):
-            if "attention" in self.keep and number in self.layers and block.attentions:
-                found = len(self.records[0].attention.get(number, ()))
-                if found != len(block.attentions):
-                    raise _not_understood(number, block.attentions[found].module)
         if output.shape[:1] != (self.images,):
             raise ModelError(
                 f"the model returned shape {tuple(output.shape)} for {self.images} "
                 f"image{'s' if self.images > 1 else ''}; a trace needs one row for each"
             )
+        missing = self._missing()
         for index, record in enumerate(self.records):
             record.output = output[index].detach().to("cpu", copy=True)
+            record.layers = {number: tokens[0] for number, tokens in record.layers.items()}
             record.was_training = was_training
-            record.missing = self._missing()
+            record.overflowed = self.shelves[index].overflowed()
+            record.missing = missing
         return self.records
 
     def _missing(self) -> dict[str, dict[int, str]]:
@@ -397,10 +329,3 @@ class _Keeper:
             if block.units is None:
                 missing["mlp"][number] = block.no_units or "this block has no MLP"
         return missing
-
-
-def _not_understood(number: int, module: nn.Module) -> ModelError:
-    return ModelError(
-        f"block {number} ({type(module).__name__}) computed no attention in a way that is understood "
-        "(scaled_dot_product_attention, matmul and softmax, or nn.MultiheadAttention)"
-    )

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from vitwidgets.anatomy import Attention, Point, plain
 from vitwidgets.capture import run
-from vitwidgets.record import FromScores, Record, Weights, at, eval_mode, plain_attention
+from vitwidgets.hooks import at, eval_mode, plain_attention
+from vitwidgets.record import Record
+from vitwidgets.replay import Weights
 from vitwidgets.watch import Substitute
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 3e-3, torch.bfloat16: 3e-2}
@@ -88,8 +90,9 @@ def check(record: Record, x: Tensor) -> Check:
     """
     anatomy = record.anatomy
     if anatomy is None:
-        raise RuntimeError("the model is not at hand: this trace was loaded from a file")
+        raise RuntimeError("the model is not at hand: this trace was detached, or loaded from a file")
     errors: dict[int, float] = {}
+    busy: set[int] = set()
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(plain_attention())
@@ -97,7 +100,7 @@ def check(record: Record, x: Tensor) -> Check:
         for number, kept in record.attention.items():
             block = anatomy.blocks[number - 1]
             for attention, weights in zip(block.attentions, kept, strict=True):
-                stack.callback(_compare(number, attention, weights, record.order, errors))
+                stack.callback(_compare(number, attention, weights, busy, errors))
         first = next(anatomy.model.parameters())
         output = run(anatomy, x.to(first.device))[0].to("cpu")
     kept_dtypes = [t.dtype for ts in record.attention.values() for w in ts for t in w.tensors()[:1]]
@@ -114,10 +117,9 @@ def check(record: Record, x: Tensor) -> Check:
 
 
 def _compare(
-    number: int, attention: Attention, weights: Weights, order: Tensor | None, errors: dict[int, float]
+    number: int, attention: Attention, weights: Weights, busy: set[int], errors: dict[int, float]
 ) -> Any:
-    """Watch one attention module; returns how to stop."""
-    busy = False
+    """Watch one attention module, unless some block is busy being called again; returns how to stop."""
     put_out: list[Tensor] = []
     end = attention.span[1]
     # A module that is more than its attention, like a whole block, would hide an error in its residual.
@@ -127,21 +129,16 @@ def _compare(
         put_out.append(plain(output).double())
 
     def after(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], _output: Any) -> None:
-        nonlocal busy
         if busy:
             return
         real = put_out[-1]
-        busy = True  # to weigh and to substitute calls the module again
+        busy.add(number)  # to weigh and to substitute calls the module again
         try:
-            raw = weights.raw()
-            if order is not None and isinstance(weights, FromScores):
-                back = torch.argsort(order)  # queries and keys are kept in the order of the patch grid
-                raw = raw[..., back, :][..., back]
-            with Substitute(raw):
+            with Substitute(weights.raw()):
                 module(*args, **kwargs)
             again = put_out[-1]
         finally:
-            busy = False
+            busy.clear()
             put_out.clear()
         scale = float(real.abs().max()) or 1.0
         error = float((again - real).abs().max()) / scale

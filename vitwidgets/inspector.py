@@ -22,7 +22,7 @@ from vitwidgets.images import ImageSource, open_image
 from vitwidgets.labels import class_names as name_classes
 from vitwidgets.labels import label_config, timm_config
 from vitwidgets.preprocess import Preprocessing, Transform
-from vitwidgets.record import Precision
+from vitwidgets.shelf import Precision
 from vitwidgets.trace import Trace
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -216,11 +216,12 @@ class Inspector:
             raise ImageError(
                 f"the images make model inputs of different shapes {sorted(shapes)}; trace them one by one"
             )
-        batch = torch.cat([x for x, *_ in inputs]).to(self.device, self.dtype)
+        batch = inputs[0][0] if len(inputs) == 1 else torch.cat([x for x, *_ in inputs])
+        batch = batch.to(self.device, self.dtype)
         precision = "float32" if self._too_large else precision
         with self._eager(), self._explained():
             records = capture(self._anatomy, batch, precision=precision, keep=keep, layers=layers)
-            if precision == "float16" and any(record.overflowed() for record in records):
+            if precision == "float16" and any(record.overflowed for record in records):
                 self._too_large = True  # from now on at once
                 records = capture(self._anatomy, batch, precision="float32", keep=keep, layers=layers)
         traces = []

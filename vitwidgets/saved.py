@@ -20,7 +20,8 @@ from torch import Tensor
 from vitwidgets.check import Check
 from vitwidgets.errors import TraceError
 from vitwidgets.geometry import Frame
-from vitwidgets.record import FromScores, Kept, Record, Shelf, Weights
+from vitwidgets.record import Record
+from vitwidgets.replay import FromScores, Kept, Weights
 from vitwidgets.trace import Trace
 from vitwidgets.watch import Scores
 
@@ -48,25 +49,24 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
     RuntimeError
         If the model has changed since the trace.
     """
-    record = trace._record
+    record = trace._record.detached()
     tensors: dict[str, Tensor] = {"output": record.output, "pixels": trace._pixels}
     tensors["image"] = _encoded(trace.image)
     scales: dict[str, float] = {}
     for layer, values in record.layers.items():
         tensors[f"tokens.{layer}"] = values
     for layer, parts in record.attention.items():
-        if all(isinstance(part, FromScores) for part in parts):
-            for number, part in enumerate(parts):
-                assert isinstance(part, FromScores)
+        for number, part in enumerate(parts):
+            if isinstance(part, FromScores):
                 scores, name = part.scores, f"{layer}.{number}"
                 tensors[f"q.{name}"], tensors[f"k.{name}"] = scores.q, scores.k
                 scales[name] = scores.scale
                 if scores.bias is not None:
                     tensors[f"bias.{name}"] = scores.bias
-        else:
-            tensors[f"attention.{layer}"] = Shelf(record.precision).copy(record.weights(layer))
-    for layer in record.units:
-        tensors[f"mlp.{layer}"] = Shelf(record.precision).copy(record.hidden_units(layer))
+            else:
+                (tensors[f"attention.{layer}"],) = part.tensors()
+    for layer, units in record.units.items():
+        (tensors[f"mlp.{layer}"],) = units.tensors()
     facts = {
         "version": VERSION,
         "depth": record.depth,

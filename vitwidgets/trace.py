@@ -15,7 +15,8 @@ from torch import Tensor
 from vitwidgets.analysis.attention import rollout
 from vitwidgets.geometry import Frame, PatchGrid
 from vitwidgets.preprocess import Preprocessing
-from vitwidgets.record import FromScores, Record
+from vitwidgets.record import Record
+from vitwidgets.watch import Scores
 
 if TYPE_CHECKING:
     from vitwidgets.check import Check
@@ -150,7 +151,10 @@ class Trace:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the kept tensors take in memory, pixels and original picture not counted."""
+        """Bytes that the kept tensors take in memory, pixels and original picture not counted.
+
+        Queries and keys of a block are kept from when they are first asked for; the hidden units never.
+        """
         return self._record.nbytes
 
     # ------------------------------------------------------------------ picture
@@ -245,7 +249,7 @@ class Trace:
     def mlp(self, layer: int) -> Array:
         """Hidden units of the MLP of block `layer`, after the activation.
 
-        Computed by the block's own MLP from what it was given in the pass.
+        Computed by the block itself from what it was given in the pass.
 
         Parameters
         ----------
@@ -347,12 +351,12 @@ class Trace:
         parts = self._plain(layer)
         if parts is None:
             return None
-        return torch.cat([part.scores.q[0].float() * part.scores.scale for part in parts]).numpy()
+        return torch.cat([part.q[0].float() * part.scale for part in parts]).numpy()
 
     def keys(self, layer: int) -> Array | None:
         """Give the keys of block `layer` (``1..L``), (heads, N, head_dim); None as for `queries`."""
         parts = self._plain(layer)
-        return None if parts is None else torch.cat([part.scores.k[0].float() for part in parts]).numpy()
+        return None if parts is None else torch.cat([part.k[0].float() for part in parts]).numpy()
 
     def log_normalizer(self, layer: int) -> Array | None:
         """Log-sum-exp of each row of scores of block `layer` (``1..L``), (heads, N); None as for `queries`.
@@ -362,7 +366,7 @@ class Trace:
         parts = self._plain(layer)
         if parts is None:
             return None
-        return torch.cat([part.scores.logits()[0].logsumexp(dim=-1) for part in parts]).numpy()
+        return torch.cat([part.logits()[0].logsumexp(dim=-1) for part in parts]).numpy()
 
     # ------------------------------------------------------------------ proof
 
@@ -374,12 +378,12 @@ class Trace:
         Raises
         ------
         RuntimeError
-            If the model is not at hand: the trace comes from a file.
+            If the model is not at hand: the trace was detached, or comes from a file.
         """
         from vitwidgets.check import check
 
         if self._given is None:
-            raise RuntimeError("the model is not at hand: this trace was loaded from a file")
+            raise RuntimeError("the model is not at hand: this trace was detached, or loaded from a file")
         self._check = check(self._record, self._given)
         return self._check
 
@@ -387,6 +391,27 @@ class Trace:
     def checked(self) -> Check | None:
         """What `check` found, if it was run."""
         return self._check
+
+    # ------------------------------------------------------------------ without the model
+
+    def detach(self) -> Trace:
+        """Compute all that the model is still needed for, and let go of the model.
+
+        Attention and hidden units are computed by the model when they are asked for. A trace that is to
+        outlive a change of the model's weights, like a step of training, is detached first.
+
+        Returns
+        -------
+        Trace
+            Itself.
+
+        Raises
+        ------
+        RuntimeError
+            If the model has changed already.
+        """
+        self._record, self._given = self._record.detached(), None
+        return self
 
     # ------------------------------------------------------------------ files
 
@@ -440,15 +465,11 @@ class Trace:
         if reason:
             raise ValueError(f"layer {layer} has no {_NAMES[field]}: {reason}")
 
-    def _plain(self, layer: int) -> list[FromScores] | None:
-        """The block's attentions, if each is a softmax of queries times keys."""
+    def _plain(self, layer: int) -> list[Scores] | None:
+        """Queries and keys of the block, if its attention is the softmax of their product alone."""
         self._there("attention", self._block(layer))
-        parts = [
-            part
-            for part in self._record.attention[layer]
-            if isinstance(part, FromScores) and part.scores.bias is None
-        ]
-        return parts if len(parts) == len(self._record.attention[layer]) else None
+        scores = self._record.scores(layer)
+        return None if scores is None or any(part.bias is not None for part in scores) else scores
 
     @cached_property
     def _no_rollout(self) -> str:
@@ -478,15 +499,14 @@ class Trace:
 
     def _not_finite(self) -> list[str]:
         notes = []
-        calls = {layer: units.tensors()[0] for layer, units in self._record.units.items()}
-        for name, stages in (("layer", self._record.layers), ("the MLP of block", calls)):
-            bad = {number: count for number, stage in stages.items() if (count := _bad_rows(stage))}
-            if bad:
-                start = min(bad)
-                notes.append(
-                    f"NaN or infinite activations from {name} {start} on, in {len(bad)} of {len(stages)} "
-                    f"({bad[start]} of {self.patch_grid.tokens} tokens at {name} {start})"
-                )
+        layers = self._record.layers
+        bad = {layer: count for layer, tokens in layers.items() if (count := _bad_rows(tokens))}
+        if bad:
+            start = min(bad)
+            notes.append(
+                f"NaN or infinite activations from layer {start} on, in {len(bad)} of {len(layers)} "
+                f"({bad[start]} of {self.patch_grid.tokens} tokens at layer {start})"
+            )
         if not bool(torch.isfinite(self._record.output).all()):
             notes.append("the model's output is not finite: its predictions mean nothing")
         return notes

@@ -51,6 +51,18 @@ class Scores:
         """Attention weights, (B, heads, N, N), float32."""
         return self.logits().softmax(dim=-1)
 
+    def copied(self, copy: Callable[[Tensor], Tensor]) -> Scores:
+        """Copy queries and keys, which are views into something larger; the bias goes to the CPU."""
+        bias = None if self.bias is None else self.bias.detach().cpu()
+        return Scores(copy(self.q), copy(self.k), self.scale, bias)
+
+    def reordered(self, order: Tensor) -> Scores:
+        """Take the tokens in another order."""
+        bias, count = self.bias, len(order)
+        if bias is not None:
+            bias = bias.expand(*bias.shape[:-2], count, count)[..., order, :][..., order]
+        return Scores(self.q[:, :, order], self.k[:, :, order], self.scale, bias)
+
 
 def scores_of_fused(
     query: Tensor,

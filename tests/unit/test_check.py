@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitwidgets import Inspector
 from vitwidgets.check import TOLERANCE
-from vitwidgets.record import FromScores
+from vitwidgets.replay import FromScores
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

@@ -17,7 +17,8 @@ from vitwidgets.check import check
 from vitwidgets.errors import ModelError
 from vitwidgets.families import anatomy
 from vitwidgets.families.timm_windows import spread, windows
-from vitwidgets.record import FromScores, Record
+from vitwidgets.record import Record
+from vitwidgets.replay import FromScores, Replay
 from vitwidgets.watch import Listener, Scores
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -126,7 +127,8 @@ def test_the_gate_sees_a_dropped_register(name: str) -> None:
     model = build(name)
     record, x = look(model, name)
     (kept,) = record.attention[2]
-    assert isinstance(kept, FromScores)
+    assert isinstance(kept, Replay)
+    assert kept.scores is not None
     tokens = kept.scores.k.shape[2]
     unseen = torch.zeros(tokens, tokens)
     unseen[:, len(record.anatomy.prefix) - 1] = -torch.inf  # the last register

@@ -137,7 +137,7 @@ def test_what_the_model_can_no_longer_compute_is_answered_with_the_reason() -> N
     with torch.no_grad():
         model.blocks[0].mlp.fc1.weight.add_(1)
     store.set_state({"wanted": ["mlp_1", "tokens_1"]})
-    assert bytes(store.mlp_1).startswith(b"VWE1the weights of the model have changed")
+    assert bytes(store.mlp_1).startswith(b"VWE1the weights of the model, or hooks in it, have changed")
     np.testing.assert_array_equal(decode(store.tokens_1), decode(packet(trace, "tokens_1")))
 
 

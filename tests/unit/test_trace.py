@@ -58,7 +58,8 @@ def test_kept_arrays_are_read_only(make_vit: Callable[..., Any], x: Tensor) -> N
 
 def test_a_trace_does_not_follow_its_input_or_its_model(make_vit: Callable[..., Any], x: Tensor) -> None:
     model, y = make_vit(), x.clone()
-    trace, other = Inspector(model).trace(y), Inspector(make_vit()).trace(x)
+    inspector = Inspector(model)
+    trace, other, bound = inspector.trace(y).detach(), Inspector(make_vit()).trace(x), inspector.trace(y)
     y.zero_()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -67,12 +68,36 @@ def test_a_trace_does_not_follow_its_input_or_its_model(make_vit: Callable[..., 
         (trace.pixels, other.pixels),
         (trace.tokens, other.tokens),
         (trace.attention(2), other.attention(2)),
+        (trace.queries(2), other.queries(2)),
     ):
         assert np.array_equal(one, two)
         assert np.abs(one).sum() > 0
     assert np.array_equal(trace.pixels, x[0].permute(1, 2, 0).numpy())
-    with pytest.raises(RuntimeError, match=r"weights of the model have changed.*trace the image again"):
-        trace.mlp(2)
+    np.testing.assert_allclose(trace.mlp(2), other.mlp(2), atol=1e-3)  # kept in float16
+    assert np.array_equal(bound.tokens, other.tokens)
+    for ask in (bound.mlp, bound.attention, bound.queries):
+        with pytest.raises(RuntimeError, match=r"weights of the model.* have changed.*trace the image again"):
+            ask(2)
+    with pytest.raises(RuntimeError, match="was detached"):
+        trace.check()
+
+
+def test_a_hook_that_is_gone_does_not_change_a_trace_in_silence(
+    make_vit: Callable[..., Any], x: Tensor
+) -> None:
+    model = make_vit()
+    inspector = Inspector(model)
+    plain = inspector.trace(x)
+    handle = model.blocks[1].attn.qkv.register_forward_hook(lambda _, __, output: 2 * output)
+    edited = inspector.trace(x)
+    doubled = edited.attention(2)
+    with pytest.raises(RuntimeError, match="hooks in it, have changed"):
+        plain.attention(2)
+    handle.remove()
+    assert np.abs(doubled - plain.attention(2)).max() > 1e-3
+    with pytest.raises(RuntimeError, match="hooks in it, have changed"):
+        edited.mlp(2)
+    assert np.array_equal(plain.attention(3), inspector.trace(x).attention(3))
 
 
 def test_predictions(make_vit: Callable[..., Any], x: Tensor) -> None:
@@ -147,7 +172,6 @@ def test_activations_that_are_not_finite_are_traced_and_said(
     assert np.isfinite(trace.tokens[1]).all()
     np.testing.assert_equal(trace.tokens[2, 4, 2], np.float32(value))
     assert any("layer 2 on, in 2 of 4 (1 of 16 tokens" in note for note in trace.notes)
-    assert any("MLP of block 3 on" in note for note in trace.notes)
     assert "note: NaN or infinite" in repr(trace)
     assert np.isfinite(trace.rollout()[:3]).all()
     assert np.isnan(trace.attention(3)).any()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vitwidgets.anatomy import Anatomy, Block, Grid, Point, Units, plain
 from vitwidgets.errors import ModelError
 from vitwidgets.families.parts import attention_in, attention_of, features, units_in
-from vitwidgets.record import at, eval_mode
+from vitwidgets.hooks import at, eval_mode
 
 Size: TypeAlias = tuple[int, int]
 
@@ -128,7 +128,7 @@ def _at_path(model: nn.Module, path: str) -> Sequence[nn.Module]:
 def _block(number: int, block: nn.Module, width: int) -> Block:
     if isinstance(block, nn.TransformerEncoderLayer):
         last = block.linear2
-        units = Units(block, Point(last, "input"), last.in_features)
+        units = Units(Point(last, "input"), last.in_features)
         return Block(block, (attention_of(block.self_attn),), units)
     attention = attention_in(block)
     if attention is None:

@@ -52,7 +52,7 @@ def units_of(mlp: nn.Module, width: int) -> Units | None:
     last = next((linear for linear in reversed(linears) if linear.out_features == width), None)
     if last is None or len(linears) < 2:
         return None
-    return Units(mlp, Point(last, "input"), last.in_features)
+    return Units(Point(last, "input"), last.in_features)
 
 
 def features(output: Any, prefix: Sequence[str] = ()) -> Tensor:

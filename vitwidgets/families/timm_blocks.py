@@ -59,7 +59,7 @@ def block(number: int, module: Any, arrange: Arrange | None = None) -> Block:
     if not attentions or not all(hasattr(attn, "num_heads") for attn in attentions):
         raise _refusal(number, module, "no multi-head attention (.attn)")
     mlps = [branch.mlp for branch in getattr(module, "ffns", [module]) if hasattr(branch, "mlp")]
-    units = _units(module, mlps)
+    units = _units(mlps)
     if units is None:
         raise _refusal(number, module, "no MLP with hidden units (.mlp.fc2 or .mlp.w2)")
     return Block(module, tuple(_attention(attn, arrange) for attn in attentions), units)
@@ -98,17 +98,16 @@ def _in_parallel(module: Any) -> Attention:
 
 
 def _units_in_parallel(module: Any) -> Units:
-    return Units(module, Point(module.mlp_act, "output"), module.in_split[0])
+    return Units(Point(module.mlp_act, "output"), module.in_split[0])
 
 
-def _units(module: nn.Module, mlps: list[Any]) -> Units | None:
+def _units(mlps: list[Any]) -> Units | None:
     lasts = [_last_linear(mlp) for mlp in mlps]
     if not lasts or None in lasts:
         return None
     points = tuple(Point(last, "input") for last in lasts)
     count = sum(_width(last) for last in lasts)
-    caller = mlps[0] if len(mlps) == 1 else module  # MLPs side by side are computed by the block alone
-    return Units(caller, points[0], count, also=points[1:])
+    return Units(points[0], count, also=points[1:])
 
 
 def _last_linear(mlp: Any) -> Any:

@@ -289,9 +289,9 @@ def _units(mlp: Any, read: Reader | None) -> Units | None:
         return None
     inner = next((part for part in last.modules() if isinstance(part, (nn.Linear, nn.Conv2d))), None)
     if isinstance(inner, nn.Linear):
-        return Units(mlp, Point(last, "input"), inner.in_features, read=read)
+        return Units(Point(last, "input"), inner.in_features, read=read)
     if isinstance(inner, nn.Conv2d) and tuple(inner.kernel_size) == (1, 1) and inner.groups == 1:
-        return Units(mlp, Point(last, "input"), inner.in_channels, read=_channels_last)
+        return Units(Point(last, "input"), inner.in_channels, read=_channels_last)
     return None
 
 

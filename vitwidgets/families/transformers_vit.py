@@ -221,11 +221,8 @@ def _block(number: int, block: nn.Module, width: int) -> Block:
             "model.set_attn_implementation('sdpa') first"
         )
     heads = heads_of(attention) or 0
-    span = Point(attention, "input"), Point(attention, "output")
-    # a bias that the block computes and hands on is heads x N x N numbers: the block is called again instead
-    caller = block if getattr(block, "relative_position_bias", None) is not None else attention
     units = units_in(block, width) or _split_units(block)
-    return Block(block, (Attention(caller, heads, span),), units, no_units="" if units else "has no MLP")
+    return Block(block, (Attention.of(attention, heads),), units, no_units="" if units else "has no MLP")
 
 
 def _split_units(block: nn.Module) -> Units | None:
@@ -234,7 +231,7 @@ def _split_units(block: nn.Module) -> Units | None:
     linear = getattr(first, "dense", None)
     if not (isinstance(first, nn.Module) and isinstance(linear, nn.Linear)):
         return None
-    return Units(first, Point(first, "output"), linear.out_features)
+    return Units(Point(first, "output"), linear.out_features)
 
 
 def _prefix(embeddings: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
