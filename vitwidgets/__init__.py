@@ -15,6 +15,12 @@ _HOMES = {
     "Inspector": "vitwidgets.inspector",
     "Trace": "vitwidgets.trace",
     "PatchGrid": "vitwidgets.geometry",
+    "ModelInput": "vitwidgets.model_input",
+    "Ablation": "vitwidgets.interventions",
+    "Transplant": "vitwidgets.interventions",
+    "Cancelled": "vitwidgets.errors",
+    "occlude": "vitwidgets.perturb",
+    "shuffle": "vitwidgets.perturb",
     "Cursor": "vitwidgets.widgets.cursor",
     "TraceStore": "vitwidgets.widgets.store",
     "Explorer": "vitwidgets.widgets.explorer",
@@ -23,28 +29,42 @@ _HOMES = {
     "HeadGrid": "vitwidgets.widgets.head_grid",
     "NeuronGallery": "vitwidgets.widgets.neuron_gallery",
 }
-_MODULES = ("analysis", "demo")
+_MODULES = ("analysis", "demo", "perturb")
 
 __all__ = [
+    "Ablation",
+    "Cancelled",
     "Cursor",
     "Explorer",
     "HeadGrid",
     "Inspector",
     "LayerStrip",
+    "ModelInput",
     "NeuronGallery",
     "PatchGrid",
     "PatchView",
     "Trace",
     "TraceStore",
+    "Transplant",
     "analysis",
     "demo",
+    "occlude",
+    "perturb",
+    "shuffle",
 ]
 
 if TYPE_CHECKING:
     from vitwidgets import analysis as analysis
     from vitwidgets import demo as demo
+    from vitwidgets import perturb as perturb
+    from vitwidgets.errors import Cancelled as Cancelled
     from vitwidgets.geometry import PatchGrid as PatchGrid
     from vitwidgets.inspector import Inspector as Inspector
+    from vitwidgets.interventions import Ablation as Ablation
+    from vitwidgets.interventions import Transplant as Transplant
+    from vitwidgets.model_input import ModelInput as ModelInput
+    from vitwidgets.perturb import occlude as occlude
+    from vitwidgets.perturb import shuffle as shuffle
     from vitwidgets.trace import Trace as Trace
     from vitwidgets.widgets.cursor import Cursor as Cursor
     from vitwidgets.widgets.explorer import Explorer as Explorer

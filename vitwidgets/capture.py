@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vitwidgets.anatomy import Anatomy, Block, Grid, plain
-from vitwidgets.errors import ModelError
+from vitwidgets.anatomy import Anatomy, Attention, Block, Grid, plain
+from vitwidgets.errors import Cancelled, ModelError
 from vitwidgets.hooks import State, eval_mode, plain_attention, state_of
+from vitwidgets.interventions import UNCHANGED, Edits
 from vitwidgets.record import Record
 from vitwidgets.replay import Call, Replay, UnitsReplay
 from vitwidgets.shelf import Precision, Shelf
@@ -26,7 +27,7 @@ from vitwidgets.shelf import Precision, Shelf
 FIELDS = ("tokens", "attention", "mlp")
 """What `capture` can keep."""
 
-_understood: WeakSet[Anatomy] = WeakSet()
+_understood: WeakKeyDictionary[Anatomy, set[Attention]] = WeakKeyDictionary()  # and which are plain
 _handed_on: WeakSet[Anatomy] = WeakSet()
 
 
@@ -37,6 +38,8 @@ def capture(
     precision: Precision = "float16",
     keep: Collection[str] = FIELDS,
     layers: Collection[int] | None = None,
+    edits: Edits = UNCHANGED,
+    cancelled: Callable[[], bool] | None = None,
 ) -> list[Record]:
     """Run one forward pass, without gradients and in eval mode, and keep what a trace shows.
 
@@ -55,6 +58,10 @@ def capture(
         Of `FIELDS`.
     layers : collection of int, optional
         Of ``0..L``; by default all.
+    edits : Edits
+        What is changed in this pass.
+    cancelled : callable, optional
+        Asked before each layer whether to stop.
 
     Returns
     -------
@@ -65,14 +72,17 @@ def capture(
     ------
     ModelError
         If a block did not run once, or its attention is computed in a way that is not understood.
+    Cancelled
+        If it was asked to stop.
     """
-    keeper = _Keeper(anatomy, x, precision, set(keep), layers)
+    keeper = _Keeper(anatomy, x, precision, set(keep), layers, edits, cancelled)
     try:
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(plain_attention())
             was_training, parts = stack.enter_context(eval_mode(anatomy.model))
             keeper.state = state_of(parts)
+            edits.attach(stack)
             keeper.attach(stack)
             output = run(anatomy, x)
         records = keeper.finish(output, was_training)
@@ -88,12 +98,15 @@ def capture(
 
 def _understand(anatomy: Anatomy, record: Record) -> None:
     """See whether each attention is computed in a way that is understood."""
+    plain: set[Attention] = set()
     for parts in record.attention.values():
         for weights in parts:
             assert isinstance(weights, Replay)
-            weights.look()
+            scores = weights.look()
+            if scores is not None and scores.bias is None:
+                plain.add(weights.attention)
     if len(record.attention) == sum(bool(block.attentions) for block in anatomy.blocks):
-        _understood.add(anatomy)
+        _understood[anatomy] = plain
 
 
 def run(anatomy: Anatomy, x: Tensor) -> Tensor:
@@ -115,10 +128,14 @@ class _Keeper:
         precision: Precision,
         keep: set[str],
         layers: Collection[int] | None,
+        edits: Edits,
+        cancelled: Callable[[], bool] | None,
     ) -> None:
         depth = len(anatomy.blocks)
         self.anatomy = anatomy
         self.images = len(x)
+        self.edits = edits
+        self.cancelled = cancelled
         self.precision = precision
         self.shelves = [Shelf(precision) for _ in range(self.images)]
         self.keep = keep
@@ -141,6 +158,7 @@ class _Keeper:
                 order=self.order,
                 prefix=len(anatomy.prefix),
                 images=self.images,
+                edits=edits,
             )
             for _ in range(self.images)
         ]
@@ -202,6 +220,8 @@ class _Keeper:
     # ------------------------------------------------------------------ the stream
 
     def _layer(self, number: int, tokens: Tensor, grid: Grid) -> None:
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled("the pass was cancelled")
         if tokens.ndim == 4:
             grid = int(tokens.shape[1]), int(tokens.shape[2])
             tokens = tokens.flatten(1, 2)
@@ -236,16 +256,20 @@ class _Keeper:
     def _given(self, number: int, block: Block, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         grid = self.grid if block.grid is None else block.grid(*self.size)
         count = len(self.anatomy.prefix) + grid[0] * grid[1]
-        calls = self._calls(block.module, args, kwargs)
+        known = _understood.get(self.anatomy)
+        calls = self._calls(number, block.module, args, kwargs)
         for record, call in zip(self.records, calls, strict=True):
             if "attention" in self.keep and block.attentions:
                 record.attention[number] = tuple(
-                    Replay(number, attention, call, count, self.precision) for attention in block.attentions
+                    Replay(number, one, call, count, self.precision, None if known is None else one in known)
+                    for one in block.attentions
                 )
             if "mlp" in self.keep and block.units is not None:
                 record.units[number] = UnitsReplay(block.units, call)
 
-    def _calls(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Call]:
+    def _calls(
+        self, number: int, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Call]:
         """Keep a call for each image."""
         name = None if args else next(iter(kwargs))
         first = plain(args[0] if args else kwargs[name or ""])
@@ -260,6 +284,7 @@ class _Keeper:
                 first.dtype,
                 first.device,
                 self.state,
+                self.edits.of(number),
             )
             for index in range(self.images)
         ]

@@ -97,6 +97,7 @@ def check(record: Record, x: Tensor) -> Check:
         stack.enter_context(torch.no_grad())
         stack.enter_context(plain_attention())
         stack.enter_context(eval_mode(anatomy.model))
+        record.edits.attach(stack)
         for number, kept in record.attention.items():
             block = anatomy.blocks[number - 1]
             for attention, weights in zip(block.attentions, kept, strict=True):

@@ -17,3 +17,11 @@ class WeightsError(ModelError):
 
 class TraceError(ValueError):
     """A file that holds no trace, or one that cannot be read."""
+
+
+class InterventionError(ValueError):
+    """An ablation or a transplant that a model has no place for."""
+
+
+class Cancelled(Exception):  # noqa: N818 (nothing went wrong)
+    """Work that was asked to stop, and did."""

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import overload
+from functools import partial
+from itertools import islice
+from typing import TypeAlias, TypeVar, cast, overload
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitwidgets import card, loading
-from vitwidgets.capture import FIELDS, capture
-from vitwidgets.errors import ImageError, ModelError
+from vitwidgets.capture import FIELDS, capture, run
+from vitwidgets.ends import LiveEnds
+from vitwidgets.errors import Cancelled, ImageError, ModelError
 from vitwidgets.families import anatomy
 from vitwidgets.geometry import Frame, PatchGrid
+from vitwidgets.hooks import eval_mode
 from vitwidgets.images import ImageSource, open_image
+from vitwidgets.interventions import Ablation, Intervention, Transplant, prepare
 from vitwidgets.labels import class_names as name_classes
 from vitwidgets.labels import label_config, timm_config
+from vitwidgets.model_input import ModelInput
 from vitwidgets.preprocess import Preprocessing, Transform
 from vitwidgets.shelf import Precision
 from vitwidgets.trace import Trace
+
+Traceable: TypeAlias = "ImageSource | Tensor | ModelInput"
+"""A picture, a tensor taken as it is, or a model input."""
+
+_T = TypeVar("_T")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
@@ -101,6 +114,7 @@ class Inspector:
         if blocks is not None and not isinstance(blocks, str):  # of the copy, if it is one
             blocks = [self.model.get_submodule(names[block]) for block in blocks]
         self._anatomy = parts = anatomy(self.model, blocks=blocks)
+        self._ends = LiveEnds(parts)
         self._compiled = any(hasattr(part, "_orig_mod") for part in self.model.modules())
         self.width = _width(self.model)
         self._too_large = False
@@ -142,39 +156,48 @@ class Inspector:
     @overload
     def trace(
         self,
-        image: list[ImageSource | Tensor] | tuple[ImageSource | Tensor, ...],
+        image: list[Traceable] | tuple[Traceable, ...],
         *,
         precision: Precision = ...,
         keep: Collection[str] = ...,
         layers: Collection[int] | None = ...,
+        ablate: Ablation | Sequence[Ablation] = ...,
+        patch_from: Transplant | Sequence[Transplant] = ...,
+        cancelled: Callable[[], bool] | None = ...,
     ) -> list[Trace]: ...
 
     @overload
     def trace(
         self,
-        image: ImageSource | Tensor,
+        image: Traceable,
         *,
         precision: Precision = ...,
         keep: Collection[str] = ...,
         layers: Collection[int] | None = ...,
+        ablate: Ablation | Sequence[Ablation] = ...,
+        patch_from: Transplant | Sequence[Transplant] = ...,
+        cancelled: Callable[[], bool] | None = ...,
     ) -> Trace: ...
 
     def trace(
         self,
-        image: ImageSource | Tensor | list[ImageSource | Tensor] | tuple[ImageSource | Tensor, ...],
+        image: Traceable | list[Traceable] | tuple[Traceable, ...],
         *,
         precision: Precision = "float16",
         keep: Collection[str] = FIELDS,
         layers: Collection[int] | None = None,
+        ablate: Ablation | Sequence[Ablation] = (),
+        patch_from: Transplant | Sequence[Transplant] = (),
+        cancelled: Callable[[], bool] | None = None,
     ) -> Trace | list[Trace]:
         """Watch the model see an image, or several: one forward pass, in eval mode, without gradients.
 
         Parameters
         ----------
-        image : path, PIL image, ndarray or Tensor; or a list of them
-            A picture as `vitwidgets.images.open_image` takes it; or a float tensor of shape (C, H, W) or
-            (1, C, H, W), which is taken as it is: resized and normalised already. The images of a list go
-            through the model as one batch.
+        image : path, PIL image, ndarray, Tensor or ModelInput; or a list of them
+            A picture as `vitwidgets.images.open_image` takes it; a float tensor of shape (C, H, W) or
+            (1, C, H, W), which is taken as it is: resized and normalised already; or what `input` gave. The
+            images of a list go through the model as one batch.
         precision : {"float16", "float32"}
             How the trace is kept. float16 is within 5e-4 of each value; a model whose layers go beyond its
             range (65,504) is traced once more, in float32, and from then on at once.
@@ -182,6 +205,12 @@ class Inspector:
             What to keep; the rest costs no memory.
         layers : collection of int, optional
             Of ``0..L``: which layers to keep; by default all.
+        ablate : Ablation or sequence of Ablation
+            What to take out in this pass: a neuron, a head, a token, an MLP neuron. The model is not changed.
+        patch_from : Transplant or sequence of Transplant
+            Activations of another pass to put in the place of this one's, after the ablations.
+        cancelled : callable, optional
+            Asked before each layer whether to stop.
 
         Returns
         -------
@@ -193,22 +222,135 @@ class Inspector:
             If a picture cannot be read or has another shape than the model takes.
         ModelError
             If the pass is not understood.
+        InterventionError
+            If the model has no place for an ablation or a transplant.
+        IndexError
+            If a layer, neuron, head or token of one is out of range.
+        Cancelled
+            If it was asked to stop.
         ValueError
             If `precision`, `keep` or `layers` is none of these.
         """
         _check_choices(precision, keep, layers, self.layers)
-        if not isinstance(image, (list, tuple)):
-            return self._pass([image], precision, keep, layers)[0]
-        if not image:
+        several = isinstance(image, (list, tuple))
+        if several and not image:
             raise ImageError("there is no image to trace: the list is empty")
-        return self._pass(list(image), precision, keep, layers)
+        interventions: list[Intervention] = [*_listed(ablate), *_listed(patch_from)]
+        traces = self._pass(
+            list(image) if isinstance(image, (list, tuple)) else [image],
+            interventions,
+            precision=precision,
+            keep=keep,
+            layers=layers,
+            cancelled=cancelled,
+        )
+        return traces if several else traces[0]
+
+    def input(self, image: Traceable) -> ModelInput:
+        """Give what the model would be given for an image, to look at or to change before `trace`.
+
+        Parameters
+        ----------
+        image : path, PIL image, ndarray, Tensor or ModelInput
+            As for `trace`.
+
+        Returns
+        -------
+        ModelInput
+            Traced, it gives the logits of `image`; the picture of that trace is what the model sees of it.
+
+        Raises
+        ------
+        ImageError
+            If the picture cannot be read or has another shape than the model takes.
+        """
+        x, _, _, notes = self._input(image)
+        return ModelInput.of(
+            x[0],
+            patch_grid=self._grid_of(*x.shape[2:]),
+            patch_size=self.patch_size,
+            preprocessing=self.preprocessing,
+            notes=notes,
+        )
+
+    def logits(
+        self,
+        images: Iterable[Traceable],
+        *,
+        batch: int = 16,
+        progress: Callable[[int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Run the model on many images, and keep nothing but what it puts out.
+
+        Parameters
+        ----------
+        images : iterable
+            Each as for `trace`; they may be made as they are asked for.
+        batch : int
+            How many go through the model at once, at least 1.
+        progress : callable, optional
+            Told after each batch how many images are done.
+        cancelled : callable, optional
+            Asked before each batch whether to stop.
+
+        Returns
+        -------
+        ndarray, shape (images, classes), float32
+
+        Raises
+        ------
+        ImageError
+            If a picture cannot be read or has another shape than the model takes.
+        Cancelled
+            If it was asked to stop.
+        ValueError
+            If `batch` is less than 1, or there is no image.
+        """
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, got {batch}")
+        rows: list[Tensor] = []
+        remaining, done = iter(images), 0
+        while inputs := [self._input(image)[0] for image in islice(remaining, batch)]:
+            if cancelled is not None and cancelled():
+                raise Cancelled(f"cancelled after {done} images")
+            x = torch.cat(inputs).to(self.device, self.dtype)
+            with torch.no_grad(), eval_mode(self.model), self._eager(), self._explained():
+                rows.append(run(self._anatomy, x).float().cpu())
+            done += len(inputs)
+            if progress is not None:
+                progress(done)
+        if not rows:
+            raise ImageError("there is no image to run the model on")
+        return torch.cat(rows).numpy()
+
+    def filters(self) -> npt.NDArray[np.float32]:
+        """Give the filters of the patch embedding.
+
+        Returns
+        -------
+        ndarray, shape (D, p, q, C)
+            Filter `j` is the kernel of neuron `j`: what it looks for in a patch of p x q normalised pixels.
+
+        Raises
+        ------
+        ValueError
+            If patches are not embedded by one convolution; says so.
+        """
+        found = self._ends.at(self._ends.state()).filters
+        if isinstance(found, str):
+            raise ValueError(f"{self.name} has no filters: {found}")
+        return found
 
     def _pass(
         self,
-        images: Sequence[ImageSource | Tensor],
+        images: Sequence[Traceable],
+        interventions: Sequence[Intervention],
+        *,
         precision: Precision,
         keep: Collection[str],
         layers: Collection[int] | None,
+        cancelled: Callable[[], bool] | None,
     ) -> list[Trace]:
         inputs = [self._input(image) for image in images]
         shapes = {tuple(x.shape[1:]) for x, *_ in inputs}
@@ -219,17 +361,29 @@ class Inspector:
         batch = inputs[0][0] if len(inputs) == 1 else torch.cat([x for x, *_ in inputs])
         batch = batch.to(self.device, self.dtype)
         precision = "float32" if self._too_large else precision
+        grid = self._grid_of(*batch.shape[2:])
+        watch = partial(
+            capture,
+            self._anatomy,
+            batch,
+            keep=keep,
+            layers=layers,
+            edits=prepare(self._anatomy, interventions, grid.index, grid.tokens),
+            cancelled=cancelled,
+        )
         with self._eager(), self._explained():
-            records = capture(self._anatomy, batch, precision=precision, keep=keep, layers=layers)
+            records = watch(precision=precision)
             if precision == "float16" and any(record.overflowed for record in records):
                 self._too_large = True  # from now on at once
-                records = capture(self._anatomy, batch, precision="float32", keep=keep, layers=layers)
+                records = watch(precision="float32")
+        ends = partial(self._ends.at, self._ends.state())
         traces = []
         for record, (x, picture, frame, notes) in zip(records, inputs, strict=True):
             rows, cols = record.grids[0]
             height, width = rows * self.patch_size[0], cols * self.patch_size[1]
             if record.was_training:
                 notes.append("the model is in train mode; it was traced in eval mode")
+            notes.extend(record.edits.notes)
             traces.append(
                 Trace(
                     record,
@@ -242,18 +396,21 @@ class Inspector:
                     class_names=self.class_names,
                     notes=[*notes, *self._anatomy.notes],
                     given=x.to(self.dtype).cpu(),
+                    ends=ends,
                 )
             )
         return traces
 
-    def _input(
-        self, image: ImageSource | Tensor
-    ) -> tuple[Tensor, Image.Image | None, Frame | None, list[str]]:
+    def _input(self, image: Traceable) -> tuple[Tensor, Image.Image | None, Frame | None, list[str]]:
         """Model input, original picture, frame, and what a reader should know."""
-        notes = []
-        if isinstance(image, Tensor):
+        notes: list[str] = []
+        frame: Frame | None
+        if isinstance(image, ModelInput):
+            x, picture, notes = _batch(image.pixels), image.picture, list(image.notes)
+            frame = Frame.whole(x.shape[3], x.shape[2])
+        elif isinstance(image, Tensor):
             x, picture = _batch(image), None
-            frame: Frame | None = Frame.whole(x.shape[3], x.shape[2])
+            frame = Frame.whole(x.shape[3], x.shape[2])
         else:
             x, picture, frame = self._prepare(open_image(image))
             if frame is None:
@@ -361,6 +518,10 @@ def _check_choices(
     wrong = [layer for layer in layers or () if not 0 <= layer <= depth]
     if wrong or (layers is not None and not layers):
         raise ValueError(f"layers must be some of 0..{depth}, got {wrong or list(layers or ())}")
+
+
+def _listed(given: _T | Sequence[_T]) -> list[_T]:
+    return list(given) if isinstance(given, (list, tuple)) else [cast(_T, given)]
 
 
 def _width(model: nn.Module) -> int | None:

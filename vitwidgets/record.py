@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vitwidgets.anatomy import Anatomy, Grid
+from vitwidgets.interventions import UNCHANGED, Edits
 from vitwidgets.replay import FromScores, Kept, Replay, Weights
 from vitwidgets.shelf import Precision, Shelf
 from vitwidgets.watch import Scores
@@ -54,6 +55,8 @@ class Record:
         Number of prefix tokens.
     images : int
         How many images the pass saw.
+    edits : Edits
+        What was changed in the pass.
     """
 
     depth: int
@@ -73,6 +76,7 @@ class Record:
     order: Tensor | None = None
     prefix: int = 0
     images: int = 1
+    edits: Edits = UNCHANGED
 
     def weights(self, layer: int) -> Tensor:
         """Attention of block `layer`, (heads, N, N), float32, in the order of the patch grid."""
@@ -102,6 +106,14 @@ class Record:
             found.append(scores if self.order is None else scores.reordered(self.order))
         return found
 
+    def is_plain(self, layer: int) -> bool:
+        """Whether the attention of block `layer` is the softmax of queries times keys, and nothing else."""
+        known = [part.plain if isinstance(part, Replay) else None for part in self.attention[layer]]
+        if None not in known:
+            return all(known)
+        scores = self.scores(layer)
+        return scores is not None and all(one.bias is None for one in scores)
+
     def hidden_units(self, layer: int) -> Tensor:
         """Hidden units of block `layer`, (N, hidden), float32, in the order of the patch grid."""
         units = self.units[layer]
@@ -130,7 +142,7 @@ class Record:
         units: dict[int, Weights] = {
             layer: Kept(shelf.copy(self.hidden_units(layer))) for layer in self.units
         }
-        return replace(self, attention=attention, units=units, anatomy=None, order=None)
+        return replace(self, attention=attention, units=units, anatomy=None, order=None, edits=UNCHANGED)
 
     def tensors(self) -> Iterator[Tensor]:
         """All that is kept in memory."""

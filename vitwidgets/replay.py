@@ -16,7 +16,7 @@ from vitwidgets.anatomy import Attention, Units
 from vitwidgets.errors import ModelError
 from vitwidgets.hooks import State, at, eval_mode, parts_of, plain_attention, state_of
 from vitwidgets.shelf import Precision, Shelf
-from vitwidgets.watch import Listener, Scores, Spelled, Weigher
+from vitwidgets.watch import Listener, ReachedError, Scores, Spelled, Weigher
 
 
 class Weights(Protocol):
@@ -59,10 +59,6 @@ class FromScores(Weights):
         return _tensors_of(self.scores)
 
 
-class _ReachedError(Exception):
-    """What was looked for has passed: the rest of the call is not needed."""
-
-
 @dataclass(eq=False, slots=True, repr=False)
 class Call:
     """One call of a block, to be repeated: its arguments, the first of them kept compact.
@@ -81,6 +77,8 @@ class Call:
         Of the first argument.
     state : dict
         Of the model's parameters at that time: see `state_of`.
+    edits : tuple of callable
+        What changed its inside in that pass; each puts its hooks on a stack.
     """
 
     module: nn.Module
@@ -91,6 +89,7 @@ class Call:
     dtype: torch.dtype
     device: torch.device
     state: State
+    edits: tuple[Callable[[ExitStack], None], ...] = ()
 
     def tensors(self) -> list[Tensor]:
         """All tensors among the arguments."""
@@ -104,7 +103,7 @@ class Call:
         ----------
         attach : callable
             Puts hooks on what is inside; they go with the stack that it is given. A hook ends the call by
-            raising `_ReachedError`.
+            raising `ReachedError`.
 
         Raises
         ------
@@ -132,8 +131,10 @@ class Call:
             stack.enter_context(plain_attention())
             if any(hasattr(part, "_orig_mod") for part in parts):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
+            for edit in self.edits:
+                edit(stack)
             attach(stack)
-            with suppress(_ReachedError):
+            with suppress(ReachedError):
                 self.module(*args, **kwargs)
 
 
@@ -155,6 +156,8 @@ class Replay(Weights):
         Number of tokens, `N`.
     precision : {"float16", "float32"}
         How queries and keys are kept.
+    plain : bool or None
+        Whether it is the softmax of queries times keys and nothing else; None if that is not known.
     """
 
     number: int
@@ -162,8 +165,9 @@ class Replay(Weights):
     call: Call
     count: int
     precision: Precision
+    plain: bool | None = None
     _scores: Scores | None = None
-    _plain: bool | None = None
+    _looked: bool = False
 
     @property
     def scores(self) -> Scores | None:
@@ -174,9 +178,9 @@ class Replay(Weights):
         ModelError
             If the attention is computed in a way that is not understood.
         """
-        if self._plain is None:
+        if not self._looked:
             self._scores = self.look()
-            self._plain = self._scores is not None
+            self._looked = True
         return self._scores
 
     def look(self) -> Scores | None:
@@ -187,7 +191,7 @@ class Replay(Weights):
         ModelError
             If it is computed in a way that is not understood.
         """
-        listener = Listener()
+        listener = Listener(one=self.plain is True)
         self._watch(listener)
         heard = listener.heard
         if not heard:
@@ -228,7 +232,7 @@ class Replay(Weights):
             watching.enter_context(mode)
 
         def end(_: Any) -> None:
-            raise _ReachedError
+            raise ReachedError
 
         def attach(stack: ExitStack) -> None:
             stack.enter_context(watching)
@@ -280,7 +284,7 @@ class UnitsReplay(Weights):
         def take(number: int, value: Tensor) -> None:
             found[number] = value.detach()
             if len(found) == len(points):
-                raise _ReachedError
+                raise ReachedError
 
         def attach(stack: ExitStack) -> None:
             for number, point in enumerate(points):

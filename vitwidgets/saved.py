@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitwidgets.check import Check
+from vitwidgets.ends import Ends, Readout
 from vitwidgets.errors import TraceError
 from vitwidgets.geometry import Frame
 from vitwidgets.record import Record
@@ -67,6 +69,12 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
                 (tensors[f"attention.{layer}"],) = part.tensors()
     for layer, units in record.units.items():
         (tensors[f"mlp.{layer}"],) = units.tensors()
+    ends = trace._ends()
+    if not isinstance(ends.filters, str):
+        tensors["filters"] = torch.from_numpy(ends.filters)
+    if not isinstance(ends.readout, str):
+        tensors["readout.weight"] = torch.from_numpy(ends.readout.weight)
+        tensors["readout.bias"] = torch.from_numpy(ends.readout.bias)
     facts = {
         "version": VERSION,
         "depth": record.depth,
@@ -82,6 +90,10 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
         "model_name": trace.model_name,
         "class_names": trace.class_names,
         "notes": trace._said,
+        "ends": {
+            "filters": ends.filters if isinstance(ends.filters, str) else None,
+            "readout": ends.readout if isinstance(ends.readout, str) else ends.readout.eps,
+        },
         "check": None if trace.checked is None else asdict(trace.checked),
     }
     path = Path(path)
@@ -188,6 +200,7 @@ def _trace(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Trace:
         model_name=str(facts["model_name"]),
         class_names=tuple(str(name) for name in facts["class_names"]),
         notes=[str(note) for note in facts["notes"]],
+        ends=partial(_ends, facts["ends"], tensors),
     )
     if facts["check"] is not None:
         attention = {int(layer): float(error) for layer, error in facts["check"]["attention"].items()}
@@ -211,6 +224,16 @@ def _attention(
     if not parts:
         raise KeyError(f"attention of block {layer}")
     return tuple(parts)
+
+
+def _ends(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Ends:
+    filters, readout = facts["filters"], facts["readout"]
+    return Ends(
+        tensors["filters"].numpy() if filters is None else str(filters),
+        str(readout)
+        if isinstance(readout, str)
+        else Readout(tensors["readout.weight"].numpy(), tensors["readout.bias"].numpy(), float(readout)),
+    )
 
 
 def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from vitwidgets.errors import InterventionError
+
 _FUSED = F.scaled_dot_product_attention
 _WHOLE = F.multi_head_attention_forward
 _SOFTMAX = frozenset({torch.softmax, Tensor.softmax, F.softmax})
@@ -99,21 +101,34 @@ class Spelled:
     shape: tuple[int, ...]
 
 
-class Listener(TorchFunctionMode):
-    """Notes each attention as the pass computes it, by reference, and changes nothing."""
+class ReachedError(Exception):
+    """What was looked for has passed: the rest of the call is not needed."""
 
-    def __init__(self) -> None:
+
+class Listener(TorchFunctionMode):
+    """Notes each attention as the pass computes it, by reference, and changes nothing.
+
+    Parameters
+    ----------
+    one : bool
+        Whether to end the call at the first fused attention, before it is computed.
+    """
+
+    def __init__(self, *, one: bool = False) -> None:
         super().__init__()
         self.heard: list[Scores | Spelled] = []
+        self._one = one
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
         if func is _FUSED:
             self.heard.append(scores_of_fused(*args, **kwargs))
-        elif func in _SOFTMAX:
+            if self._one:
+                raise ReachedError
+        result = func(*args, **kwargs)
+        if func in _SOFTMAX:
             if result.ndim >= 3:
                 self.heard.append(Spelled(tuple(result.shape)))
         elif func is _WHOLE:
@@ -197,6 +212,41 @@ class Substitute(TorchFunctionMode):
         v = v.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)  # (N, B, D) -> (B, heads, N, head_dim)
         mixed = self._apply(v, like=v).permute(2, 0, 1, 3).flatten(2)
         return F.linear(mixed, out_weight, out_bias)
+
+
+class HeadEdit(TorchFunctionMode):
+    """Takes out what one head gives to all tokens.
+
+    Parameters
+    ----------
+    head : int
+        Which.
+    mean : bool
+        Whether the mean over the tokens stands in its place, instead of 0.
+    """
+
+    def __init__(self, head: int, *, mean: bool) -> None:
+        super().__init__()
+        self._head, self._mean = head, mean
+        self._trail = _Trail()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is _FUSED:
+            return self._edited(func(*args, **kwargs))
+        # weights averaged over the queries give every query the mean of what the head gives
+        return self._trail.follow(func, args, kwargs, self._edited)
+
+    def _edited(self, values: Tensor) -> Tensor:
+        """Change one head of (..., heads, N, anything)."""
+        if values.ndim < 4:
+            raise InterventionError("the heads of this attention are folded into the batch: none can be told")
+        changed = values.clone()
+        one = values[..., self._head, :, :]
+        changed[..., self._head, :, :] = one.mean(dim=-2, keepdim=True) if self._mean else 0
+        return changed
 
 
 class _Trail:
