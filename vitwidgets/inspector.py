@@ -85,6 +85,10 @@ class Inspector:
         One per class; empty if the model has no classifier.
     preprocessing : Preprocessing
         From a picture to the model input.
+    anatomy : Anatomy
+        Where the model keeps what a trace shows.
+    own_blocks : bool
+        Whether its blocks were named with `blocks`.
 
     Raises
     ------
@@ -113,7 +117,8 @@ class Inspector:
         self.name = name
         if blocks is not None and not isinstance(blocks, str):  # of the copy, if it is one
             blocks = [self.model.get_submodule(names[block]) for block in blocks]
-        self._anatomy = parts = anatomy(self.model, blocks=blocks)
+        self.anatomy = parts = anatomy(self.model, blocks=blocks)
+        self.own_blocks = blocks is not None
         self._ends = LiveEnds(parts)
         self._compiled = any(hasattr(part, "_orig_mod") for part in self.model.modules())
         self.width = _width(self.model)
@@ -316,7 +321,7 @@ class Inspector:
                 raise Cancelled(f"cancelled after {done} images")
             x = torch.cat(inputs).to(self.device, self.dtype)
             with torch.no_grad(), eval_mode(self.model), self._eager(), self._explained():
-                rows.append(run(self._anatomy, x).float().cpu())
+                rows.append(run(self.anatomy, x).float().cpu())
             done += len(inputs)
             if progress is not None:
                 progress(done)
@@ -364,11 +369,11 @@ class Inspector:
         grid = self._grid_of(*batch.shape[2:])
         watch = partial(
             capture,
-            self._anatomy,
+            self.anatomy,
             batch,
             keep=keep,
             layers=layers,
-            edits=prepare(self._anatomy, interventions, grid.index, grid.tokens),
+            edits=prepare(self.anatomy, interventions, grid.index, grid.tokens),
             cancelled=cancelled,
         )
         with self._eager(), self._explained():
@@ -394,7 +399,7 @@ class Inspector:
                     image=picture,
                     model_name=self.name,
                     class_names=self.class_names,
-                    notes=[*notes, *self._anatomy.notes],
+                    notes=[*notes, *self.anatomy.notes],
                     given=x.to(self.dtype).cpu(),
                     ends=ends,
                 )
@@ -453,23 +458,23 @@ class Inspector:
         return {
             "grid": f"{grid.rows} x {grid.cols} patches of {high} x {wide} px",
             "prefix tokens": ", ".join(grid.prefix) or "none",
-            "family": self._anatomy.family,
+            "family": self.anatomy.family,
             "depth": f"{self.layers} layers" + (f" x {self.width}" if self.width else ""),
-            "heads": _each(sum(a.heads for a in block.attentions) for block in self._anatomy.blocks),
-            "MLP": _each(0 if block.units is None else block.units.count for block in self._anatomy.blocks),
+            "heads": _each(sum(a.heads for a in block.attentions) for block in self.anatomy.blocks),
+            "MLP": _each(0 if block.units is None else block.units.count for block in self.anatomy.blocks),
             "preprocessing": self.preprocessing.describe(),
             "classes": _classes(self.class_names),
             "runs on": f"{self.device}, {str(self.dtype).removeprefix('torch.')}",
         }
 
     def _grid_of(self, height: int, width: int) -> PatchGrid:
-        return PatchGrid(*self._anatomy.grid(height, width), self._anatomy.prefix)
+        return PatchGrid(*self.anatomy.grid(height, width), self.anatomy.prefix)
 
     def _prepare(self, picture: Image.Image) -> tuple[Tensor, Image.Image | None, Frame | None]:
         """Model input, original picture and frame; without the latter two where the geometry is not known."""
-        if self._anatomy.channels != 3 and not self._own_transform:
+        if self.anatomy.channels != 3 and not self._own_transform:
             raise ImageError(
-                f"the model takes {self._anatomy.channels} channels, so the usual preprocessing of pictures "
+                f"the model takes {self.anatomy.channels} channels, so the usual preprocessing of pictures "
                 "does not apply; pass transform= to Inspector, or trace a preprocessed tensor"
             )
         x = self.preprocessing(picture)
@@ -479,7 +484,7 @@ class Inspector:
         return x, picture, frame
 
     def _check(self, x: Tensor) -> None:
-        parts, size = self._anatomy, tuple(x.shape[2:])
+        parts, size = self.anatomy, tuple(x.shape[2:])
         if x.shape[1] != parts.channels:
             raise ImageError(
                 f"the model takes {parts.channels} channels, got an input of shape {tuple(x.shape)}"
