@@ -21,6 +21,7 @@ _HOMES = {
     "Cancelled": "vitwidgets.errors",
     "occlude": "vitwidgets.perturb",
     "shuffle": "vitwidgets.perturb",
+    "grouping": "vitwidgets.study",
     "Cursor": "vitwidgets.widgets.cursor",
     "TraceStore": "vitwidgets.widgets.store",
     "Explorer": "vitwidgets.widgets.explorer",
@@ -28,14 +29,23 @@ _HOMES = {
     "LayerStrip": "vitwidgets.widgets.layer_strip",
     "HeadGrid": "vitwidgets.widgets.head_grid",
     "NeuronGallery": "vitwidgets.widgets.neuron_gallery",
+    "Compare": "vitwidgets.widgets.compare",
+    "Groups": "vitwidgets.widgets.groups",
+    "TokenMap": "vitwidgets.widgets.token_map",
+    "PerturbLab": "vitwidgets.widgets.perturb_lab",
+    "ViewGrid": "vitwidgets.widgets.view_grid",
+    "FilterGallery": "vitwidgets.widgets.filter_gallery",
 }
-_MODULES = ("analysis", "demo", "perturb")
+_MODULES = ("analysis", "charts", "demo", "perturb", "study")
 
 __all__ = [
     "Ablation",
     "Cancelled",
+    "Compare",
     "Cursor",
     "Explorer",
+    "FilterGallery",
+    "Groups",
     "HeadGrid",
     "Inspector",
     "LayerStrip",
@@ -43,20 +53,28 @@ __all__ = [
     "NeuronGallery",
     "PatchGrid",
     "PatchView",
+    "PerturbLab",
+    "TokenMap",
     "Trace",
     "TraceStore",
     "Transplant",
+    "ViewGrid",
     "analysis",
+    "charts",
     "demo",
+    "grouping",
     "occlude",
     "perturb",
     "shuffle",
+    "study",
 ]
 
 if TYPE_CHECKING:
     from vitwidgets import analysis as analysis
+    from vitwidgets import charts as charts
     from vitwidgets import demo as demo
     from vitwidgets import perturb as perturb
+    from vitwidgets import study as study
     from vitwidgets.errors import Cancelled as Cancelled
     from vitwidgets.geometry import PatchGrid as PatchGrid
     from vitwidgets.inspector import Inspector as Inspector
@@ -65,14 +83,21 @@ if TYPE_CHECKING:
     from vitwidgets.model_input import ModelInput as ModelInput
     from vitwidgets.perturb import occlude as occlude
     from vitwidgets.perturb import shuffle as shuffle
+    from vitwidgets.study import grouping as grouping
     from vitwidgets.trace import Trace as Trace
+    from vitwidgets.widgets.compare import Compare as Compare
     from vitwidgets.widgets.cursor import Cursor as Cursor
     from vitwidgets.widgets.explorer import Explorer as Explorer
+    from vitwidgets.widgets.filter_gallery import FilterGallery as FilterGallery
+    from vitwidgets.widgets.groups import Groups as Groups
     from vitwidgets.widgets.head_grid import HeadGrid as HeadGrid
     from vitwidgets.widgets.layer_strip import LayerStrip as LayerStrip
     from vitwidgets.widgets.neuron_gallery import NeuronGallery as NeuronGallery
     from vitwidgets.widgets.patch_view import PatchView as PatchView
+    from vitwidgets.widgets.perturb_lab import PerturbLab as PerturbLab
     from vitwidgets.widgets.store import TraceStore as TraceStore
+    from vitwidgets.widgets.token_map import TokenMap as TokenMap
+    from vitwidgets.widgets.view_grid import ViewGrid as ViewGrid
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -117,8 +117,8 @@ def _convolution(anatomy: Anatomy) -> nn.Conv2d | str:
     for module in anatomy.model.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == anatomy.channels:
             size, step = tuple(module.kernel_size), tuple(module.stride)
-            whole = size == step == tuple(anatomy.patch_size) and module.groups == 1
-            if whole and not any(module.padding if isinstance(module.padding, tuple) else (1,)):
+            whole = size == step == tuple(anatomy.patch_size) and module.groups == 1 == max(module.dilation)
+            if whole and module.padding in ((0, 0), "valid"):
                 return module
             break
     return "its patch embedding is not one convolution of whole patches, so it has no filters to show"
@@ -128,25 +128,34 @@ def _head(anatomy: Anatomy) -> tuple[nn.LayerNorm, nn.Linear] | str:
     """Find the norm and the linear layer that make logits of a token."""
     if anatomy.classes == 0:
         return "the model has no classifier"
-    model: Any = anatomy.model
-    last = next((part for part in (_linear(model, name) for name in _HEADS) if part is not None), None)
+    last = next(
+        (part for part in (_linear(anatomy.model, name) for name in _HEADS) if part is not None), None
+    )
     if last is None or last.out_features != anatomy.classes:
         return "its head is not one linear layer, so it reads no single token"
     inside = {part for block in anatomy.blocks for part in parts_of(block.module)}
-    outside = [part for part in parts_of(model) if isinstance(part, nn.LayerNorm) and part not in inside]
-    norms = [part for part in outside if part.normalized_shape == (last.in_features,)]
-    if not norms:
-        return "no layer norm stands between its last block and its head, so it reads no single token"
-    return norms[-1], last
+    outside = [part for part in anatomy.model.modules() if part not in inside]
+    norms = [part for part in outside if isinstance(part, nn.LayerNorm)]
+    fitting = [norm for norm in norms if norm.normalized_shape == (last.in_features,)]
+    if not fitting:
+        return (
+            f"its head reads {last.in_features} numbers, and no layer norm of as many stands between it and "
+            "the last block"
+        )
+    before = [norm for norm in fitting if outside.index(norm) < outside.index(last)]
+    return (before or fitting)[-1], last
 
 
-_HEADS = "head", "heads", "classifier", "fc"
+_HEADS = "head", "heads", "classifier", "mlp_head", "fc", "timm_model.head"
 
 
-def _linear(model: Any, name: str) -> nn.Linear | None:
+def _linear(model: nn.Module, name: str) -> nn.Linear | None:
     """Give a linear layer by its name, or the only one within a module of that name."""
-    found = getattr(model, name, None)
-    linears = [part for part in parts_of(found) if isinstance(part, nn.Linear)] if found is not None else []
+    try:
+        found = model.get_submodule(name)
+    except AttributeError:
+        return None
+    linears = [part for part in parts_of(found) if isinstance(part, nn.Linear)]
     return linears[0] if len(linears) == 1 else None
 
 

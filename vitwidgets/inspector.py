@@ -319,6 +319,12 @@ class Inspector:
         while inputs := [self._input(image)[0] for image in islice(remaining, batch)]:
             if cancelled is not None and cancelled():
                 raise Cancelled(f"cancelled after {done} images")
+            shapes = {tuple(x.shape[1:]) for x in inputs}
+            if len(shapes) > 1:
+                raise ImageError(
+                    f"images {done + 1} to {done + len(inputs)} make model inputs of different shapes "
+                    f"{sorted(shapes)}; run them with batch=1"
+                )
             x = torch.cat(inputs).to(self.device, self.dtype)
             with torch.no_grad(), eval_mode(self.model), self._eager(), self._explained():
                 rows.append(run(self.anatomy, x).float().cpu())

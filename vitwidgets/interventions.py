@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from vitwidgets.anatomy import Anatomy, Attention, Point, plain
+from vitwidgets.anatomy import Anatomy, Point, plain
 from vitwidgets.errors import InterventionError
 from vitwidgets.watch import HeadEdit
 
@@ -87,6 +87,10 @@ class Transplant:
         given = [name for name in ("tokens", "neuron", "unit") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"a transplant takes at most one of tokens, neuron and unit, got {given}")
+        if self.tokens is not None and (
+            isinstance(self.tokens, str) or not isinstance(self.tokens, Sequence)
+        ):
+            raise TypeError(f"tokens must be a list of tokens, got {self.tokens!r}")
 
     def __str__(self) -> str:
         return f"{_what(self)} of layer {self.layer} taken from another image"
@@ -164,11 +168,11 @@ def prepare(
             _check_source(one, tokens)
         head = one.head if isinstance(one, Ablation) else None
         if head is None and one.unit is None:
-            stream.append(_on_stream(anatomy, one, _edit_of_stream(one, index, len(anatomy.prefix))))
+            stream.append(_on_stream(anatomy, one, _edit_of_stream(one, index, len(anatomy.prefix), tokens)))
             continue
         if one.layer == 0:
             raise InterventionError("layer 0 is the input: it has no heads and no MLP to change")
-        made = _on_head(anatomy, one) if head is not None else _on_unit(anatomy, one)
+        made = _on_head(anatomy, one) if head is not None else _on_unit(anatomy, one, tokens)
         inside[one.layer] = (*inside.get(one.layer, ()), made)
     return Edits(tuple(stream), inside, tuple(str(one) for one in interventions))
 
@@ -177,15 +181,16 @@ def prepare(
 
 
 def _edit_of_stream(
-    one: Intervention, index: Callable[[Any], int], prefix: int
+    one: Intervention, index: Callable[[Any], int], prefix: int, count: int
 ) -> Callable[[Tensor], Tensor]:
+    """Make what changes tokens (B, N, D); where they lie on a map, (B, rows, cols, D), only neurons."""
     if isinstance(one, Transplant):
         other = torch.from_numpy(one.source.layer(one.layer).copy())
         rows = None if one.tokens is None else [index(token) for token in one.tokens]
 
         def transplant(tokens: Tensor) -> Tensor:
             given = other.to(tokens)
-            if given.shape != tokens.shape[1:]:
+            if given.shape != (tokens.shape[1:-1].numel(), tokens.shape[-1]):
                 raise InterventionError(
                     f"layer {one.layer} of the other pass has shape {tuple(given.shape)}, of this one "
                     f"{tuple(tokens.shape[1:])}; a transplant needs the same model and input size"
@@ -193,11 +198,12 @@ def _edit_of_stream(
             changed = tokens.clone()
             if one.neuron is not None:
                 _within(one.neuron, tokens.shape[-1], "neuron")
-                changed[..., one.neuron] = given[:, one.neuron]
+                changed[..., one.neuron] = given[:, one.neuron].view(tokens.shape[1:-1])
             elif rows is not None:
+                _check_sequence(tokens, count, one.layer)
                 changed[:, rows] = given[rows]
             else:
-                changed[:] = given
+                changed[:] = given.view(tokens.shape[1:])
             return changed
 
         return transplant
@@ -206,12 +212,12 @@ def _edit_of_stream(
     def ablate(tokens: Tensor) -> Tensor:
         changed = tokens.clone()
         if row is not None:
+            _check_sequence(tokens, count, one.layer)
             changed[:, row] = tokens[:, prefix:].mean(dim=1) if one.fill == "mean" else 0
             return changed
         neuron = one.neuron or 0
         _within(neuron, tokens.shape[-1], "neuron")
-        column = tokens[..., neuron]
-        changed[..., neuron] = column.mean(dim=1, keepdim=True) if one.fill == "mean" else 0
+        changed[..., neuron] = _mean(tokens[..., neuron]) if one.fill == "mean" else 0
         return changed
 
     return ablate
@@ -251,7 +257,7 @@ def _change(point: Point, edit: Callable[[Tensor], Tensor]) -> torch.utils.hooks
 # ---------------------------------------------------------------- within a block
 
 
-def _on_unit(anatomy: Anatomy, one: Intervention) -> Attach:
+def _on_unit(anatomy: Anatomy, one: Intervention, count: int) -> Attach:
     block = anatomy.blocks[one.layer - 1]
     if block.units is None:
         raise InterventionError(f"block {one.layer} has no MLP to change: {block.no_units or 'it has none'}")
@@ -259,20 +265,34 @@ def _on_unit(anatomy: Anatomy, one: Intervention) -> Attach:
         raise InterventionError(f"block {one.layer} has several MLPs, or units in a layout of their own")
     unit = one.unit or 0
     _within(unit, block.units.count, f"layer {one.layer} has no MLP neuron", "its neurons")
-    other = torch.from_numpy(one.source.mlp(one.layer).copy()) if isinstance(one, Transplant) else None
+    other = _units_of(anatomy, one, block.units.count) if isinstance(one, Transplant) else None
+    zero = isinstance(one, Ablation) and one.fill == "zero"
 
     def edit(units: Tensor) -> Tensor:
         changed, column = units.clone(), units[..., unit]
+        if not zero and units.ndim == 3 and anatomy.read is not plain:
+            _check_sequence(units, count, one.layer)
         if other is not None:
-            changed[..., unit] = other[:, unit].to(units)
-        elif isinstance(one, Ablation) and one.fill == "mean":
-            changed[..., unit] = column.mean(dim=1, keepdim=True)
+            changed[..., unit] = other[:, unit].to(units).view(column.shape[1:])
         else:
-            changed[..., unit] = 0
+            changed[..., unit] = 0 if zero else _mean(column)
         return changed
 
     point = block.units.point
     return lambda stack: stack.callback(_change(point, edit).remove)  # type: ignore[return-value]
+
+
+def _units_of(anatomy: Anatomy, one: Transplant, count: int) -> Tensor:
+    """Give the hidden units of the other pass, in the order in which the block has its tokens."""
+    found = torch.from_numpy(one.source.mlp(one.layer).copy())
+    if found.shape[1] != count:
+        raise InterventionError(
+            f"block {one.layer} of the other pass has {found.shape[1]} MLP neurons, of this one {count}; a "
+            "transplant needs the same model"
+        )
+    if anatomy.order is None:
+        return found
+    return found[anatomy.order(*one.source.grid).argsort()]
 
 
 def _on_head(anatomy: Anatomy, one: Intervention) -> Attach:
@@ -288,23 +308,34 @@ def _on_head(anatomy: Anatomy, one: Intervention) -> Attach:
             "neurons, tokens and MLP neurons can be taken out"
         )
     _within(head, attention.heads, f"layer {one.layer} has no head", "its heads")
-    return lambda stack: _during(attention, stack, lambda: HeadEdit(head, mean=one.fill == "mean"))
+    return lambda stack: _during(attention.module, stack, lambda: HeadEdit(head, mean=one.fill == "mean"))
 
 
-def _during(attention: Attention, stack: ExitStack, make: Callable[[], AbstractContextManager[Any]]) -> None:
-    """Enter something while an attention is computed."""
+def _during(module: nn.Module, stack: ExitStack, make: Callable[[], HeadEdit]) -> None:
+    """Edit a head while an attention is computed."""
     open_now = ExitStack()
     stack.callback(open_now.close)
+    last: list[HeadEdit] = []
 
     def begin(_module: nn.Module, _args: Any) -> None:
         open_now.close()
-        open_now.enter_context(make())
+        last[:] = [open_now.enter_context(make())]
 
     def end(_module: nn.Module, _args: Any, _output: Any) -> None:
         open_now.close()
+        if not last[0].edited:
+            raise InterventionError(
+                f"no head can be taken out of {type(module).__name__}: its values are summed in a way in "
+                "which no head can be told apart"
+            )
 
-    stack.callback(attention.module.register_forward_pre_hook(begin).remove)
-    stack.callback(attention.module.register_forward_hook(end).remove)
+    stack.callback(module.register_forward_pre_hook(begin).remove)
+    stack.callback(module.register_forward_hook(end).remove)
+
+
+def _mean(column: Tensor) -> Tensor:
+    """Mean over the tokens of each image, in a shape that spreads over them."""
+    return column.flatten(1).mean(dim=1).view(-1, *[1] * (column.ndim - 1))
 
 
 # ---------------------------------------------------------------- checks
@@ -329,6 +360,14 @@ def _within(value: int, count: int, there_is_no: str, things: str = "") -> None:
     if isinstance(value, bool) or not 0 <= value < count:
         named = f"{there_is_no} {value}" if things else f"there is no {there_is_no} {value}"
         raise IndexError(f"{named}: {things or there_is_no + 's'} are 0..{count - 1}")
+
+
+def _check_sequence(tokens: Tensor, count: int, layer: int) -> None:
+    if tokens.ndim != 3 or tokens.shape[1] != count:
+        raise InterventionError(
+            f"layer {layer} passes as {tuple(tokens.shape)}, not as a sequence (batch, {count}, width) of "
+            "the tokens of layer 0, so these cannot be told apart; a neuron can be set to 0"
+        )
 
 
 def _check_source(one: Transplant, tokens: int) -> None:

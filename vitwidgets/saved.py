@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -187,7 +186,7 @@ def _trace(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Trace:
             record.attention[layer] = _attention(layer, count, record, facts, tensors)
         if "mlp" not in absent:
             record.units[layer] = Kept(_shaped(tensors[f"mlp.{layer}"], (count, record.hidden[layer])))
-    frame = facts["frame"]
+    frame, ends = facts["frame"], _ends(facts.get("ends"), tensors)
     image = Image.open(BytesIO(tensors["image"].numpy().tobytes()))
     image.load()
     trace = Trace(
@@ -200,7 +199,7 @@ def _trace(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Trace:
         model_name=str(facts["model_name"]),
         class_names=tuple(str(name) for name in facts["class_names"]),
         notes=[str(note) for note in facts["notes"]],
-        ends=partial(_ends, facts["ends"], tensors),
+        ends=lambda: ends,
     )
     if facts["check"] is not None:
         attention = {int(layer): float(error) for layer, error in facts["check"]["attention"].items()}
@@ -226,7 +225,10 @@ def _attention(
     return tuple(parts)
 
 
-def _ends(facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Ends:
+def _ends(facts: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> Ends:
+    if facts is None:
+        reason = "the file was written by an older vitwidgets, which did not keep it"
+        return Ends(reason, reason)
     filters, readout = facts["filters"], facts["readout"]
     return Ends(
         tensors["filters"].numpy() if filters is None else str(filters),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -495,8 +496,11 @@ class Trace:
             self._there("tokens", layer)
         prefix = len(self.prefix)
         tokens = [self.layer(layer)[prefix:] for layer in range(self.layers + 1)]
-        over: Literal["layers", "each"] = "layers" if self.is_column else "each"
-        return projection.colours(tokens, over=over, background=background)
+        if self.is_column:
+            return projection.colours(tokens, over="layers", background=background)
+        stages = [list(stage) for _, stage in groupby(tokens, key=len)]  # layers of the same patches
+        painted = (projection.colours(stage, over="each", background=background) for stage in stages)
+        return list(chain.from_iterable(painted))
 
     # ------------------------------------------------------------------ predictions
 
@@ -729,9 +733,12 @@ class Trace:
         tokens, prefix = self.layer(self.layers), len(self.prefix)
         if tokens.shape[1] != readout.weight.shape[1]:
             return f"the head reads {readout.weight.shape[1]} neurons, and a token has {tokens.shape[1]}"
+        if len(readout.weight) != len(self.logits):
+            return f"the head reads {len(readout.weight)} classes, and the model put out {len(self.logits)}"
         patches = tokens[prefix:]
         pooled = [patches.mean(axis=0), tokens.mean(axis=0), *tokens[: min(prefix, 1)]]
-        readings = [*readout.read(np.stack(pooled)), readout.read(patches).mean(axis=0)]
+        each = readout.read(tokens)
+        readings = [*readout.read(np.stack(pooled)), each[prefix:].mean(axis=0), each.mean(axis=0)]
         scale = float(np.abs(self.logits).max())
         if any(float(np.abs(one - self.logits).max()) <= _LENS_TOLERANCE * scale for one in readings):
             return ""

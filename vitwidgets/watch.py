@@ -217,16 +217,24 @@ class Substitute(TorchFunctionMode):
 class HeadEdit(TorchFunctionMode):
     """Takes out what one head gives to all tokens.
 
+    What is changed are the sums of values, not the weights, so that other weights may be put in their place.
+
     Parameters
     ----------
     head : int
         Which.
     mean : bool
         Whether the mean over the tokens stands in its place, instead of 0.
+
+    Attributes
+    ----------
+    edited : bool
+        Whether it has met the head yet.
     """
 
     def __init__(self, head: int, *, mean: bool) -> None:
         super().__init__()
+        self.edited = False
         self._head, self._mean = head, mean
         self._trail = _Trail()
 
@@ -235,18 +243,33 @@ class HeadEdit(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is _FUSED:
-            return self._edited(func(*args, **kwargs))
-        # weights averaged over the queries give every query the mean of what the head gives
-        return self._trail.follow(func, args, kwargs, self._edited)
+            return self._changed(func(*args, **kwargs), -3, -2)
+        consumed: list[Tensor] = []
+        result = self._trail.follow(func, args, kwargs, consumed.append)
+        if not consumed:
+            return result
+        return self._changed(result, *(_axes(*args, of=consumed[0]) if func is _EINSUM else (-3, -2)))
 
-    def _edited(self, values: Tensor) -> Tensor:
-        """Change one head of (..., heads, N, anything)."""
+    def _changed(self, values: Tensor, heads: int, tokens: int) -> Tensor:
+        """Change one head, of an axis of heads; its mean is over an axis of tokens."""
         if values.ndim < 4:
             raise InterventionError("the heads of this attention are folded into the batch: none can be told")
+        self.edited = True
         changed = values.clone()
-        one = values[..., self._head, :, :]
-        changed[..., self._head, :, :] = one.mean(dim=-2, keepdim=True) if self._mean else 0
+        one = changed.narrow(heads, self._head, 1)
+        one.copy_(one.mean(dim=tokens, keepdim=True) if self._mean else torch.zeros_like(one))
         return changed
+
+
+def _axes(equation: str, *operands: Tensor, of: Tensor) -> tuple[int, int]:
+    """Find, from the end, the axes of heads and queries in what an einsum makes of weights (..., N, N)."""
+    given, _, made = equation.replace(" ", "").partition("->")
+    number = next(number for number, operand in enumerate(operands) if operand is of)
+    labels = given.split(",")[number]
+    head, query = labels[-3], labels[-2]
+    if head not in made or query not in made:
+        raise InterventionError(f"no head can be told apart in what einsum({equation!r}) makes")
+    return made.index(head) - len(made), made.index(query) - len(made)
 
 
 class _Trail:
