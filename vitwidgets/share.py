@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from vitwidgets.analysis.neurons import contrast
 from vitwidgets.analysis.overlay import (
+    Colours,
     Field,
     Missing,
+    NeuronView,
     Overlay,
     Source,
     Spec,
@@ -22,6 +24,7 @@ from vitwidgets.analysis.overlay import (
     row_of,
     token_name,
 )
+from vitwidgets.analysis.views import Mode, display
 from vitwidgets.colormap import DIVERGING, SEQUENTIAL, colorize
 from vitwidgets.lettering import figure, fitted, font, legible, length
 
@@ -29,10 +32,14 @@ if TYPE_CHECKING:
     from vitwidgets.trace import Trace
 
 INK, FAINT, LINE, EMPTY, ACCENT, SELECT = "#1f2328", "#5f6670", "#d8dce0", "#eceef0", "#1971c2", "#d6246e"
+HIGH = "#c2185b"  # the mark of tokens of high norm
 TITLE, TEXT, SMALL = 19, 18, 16  # sizes of letters in pixels
 GAP = 16
 NARROW = 700  # below this width the regions stand one under another
 SHOWN_NEURONS = 12
+
+
+Outcome: TypeAlias = Field | NeuronView | Colours | Missing
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class View:
         Of the overlay, 0..1.
     smooth : bool
         Blend between patches.
+    mode : str
+        How a neuron's view is drawn: "signed", "positive" or "magnitude".
     """
 
     trace: Trace
@@ -58,24 +67,26 @@ class View:
     patches: tuple[int, ...] = ()
     opacity: float = 0.65
     smooth: bool = False
+    mode: Mode = "signed"
 
     @cached_property
     def source(self) -> Source:
         """The trace; what is computed from the model is kept for the next map of the same layer."""
         return cast("Source", _Remembering(self.trace))
 
-    def field(self, **change: object) -> Field | Missing:
+    def field(self, **change: object) -> Outcome:
         """The overlay, with some of its specification changed."""
         return overlay_field(replace(self.spec, **change), self.source)  # type: ignore[arg-type]
 
 
 class _Remembering:
-    """A trace that keeps the last attention and the last MLP that it was asked for."""
+    """A trace that keeps the last attention and the last MLP that it was asked for, and its colours."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self.attention = lru_cache(1)(trace.attention)
         self.mlp = lru_cache(1)(trace.mlp)
+        self.colours = lru_cache(1)(trace.colours)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._trace, name)
@@ -217,12 +228,16 @@ def _sizes(trace: Trace) -> str:
 # -------------------------------------------------------------------- maps
 
 
-def _heat(field: Field) -> Image.Image:
-    """One pixel per patch."""
-    return Image.fromarray(colorize(field.map, field.low, field.high, field.diverging))
+def _map(view: View, outcome: Field | NeuronView | Colours) -> Image.Image:
+    """One pixel per patch, or the pixels of a view."""
+    if isinstance(outcome, NeuronView):
+        return Image.fromarray(display(outcome.view, view.mode, limit=outcome.limit))
+    if isinstance(outcome, Colours):
+        return Image.fromarray(outcome.rgb)
+    return Image.fromarray(colorize(outcome.map, outcome.low, outcome.high, outcome.diverging))
 
 
-def _small(view: View, outcome: Field | Missing, side: int, chosen: bool) -> Image.Image:
+def _small(view: View, outcome: Outcome, side: int, chosen: bool) -> Image.Image:
     """One map without a photo, `side` pixels on its longer side; framed where it is the chosen one."""
     rows, cols = view.trace.grid
     size = (max(1, round(side * min(1, cols / rows))), max(1, round(side * min(1, rows / cols))))
@@ -234,7 +249,8 @@ def _small(view: View, outcome: Field | Missing, side: int, chosen: bool) -> Ima
     if isinstance(outcome, Missing):
         out.paste(EMPTY, (edge, edge, edge + inner[0], edge + inner[1]))
     else:
-        out.paste(_heat(outcome).resize(inner, Image.Resampling.NEAREST), (edge, edge))
+        how = Image.Resampling.BOX if isinstance(outcome, NeuronView) else Image.Resampling.NEAREST
+        out.paste(_map(view, outcome).resize(inner, how), (edge, edge))
     return out
 
 
@@ -251,7 +267,7 @@ def _image(view: View, width: int) -> Image.Image:
     return _stack(parts, width, GAP)
 
 
-def _stage(view: View, outcome: Field | Missing, width: int) -> Image.Image:
+def _stage(view: View, outcome: Outcome, width: int) -> Image.Image:
     """The photo, what the model saw of it under the overlay, and the marks."""
     trace, frame = view.trace, view.trace.frame
     left, top, right, bottom = frame.box
@@ -271,14 +287,17 @@ def _stage(view: View, outcome: Field | Missing, width: int) -> Image.Image:
     grid = trace.grid_of(view.spec.layer)
     xs, ys = lines(*trace.grid)
     seen = out.crop((xs[0], ys[0], max(xs[-1], xs[0] + 1), max(ys[-1], ys[0] + 1)))
-    if isinstance(outcome, Field):
+    if not isinstance(outcome, Missing):
         how = Image.Resampling.BICUBIC if view.smooth else Image.Resampling.NEAREST
-        seen = Image.blend(seen, _heat(outcome).resize(seen.size, how), view.opacity)
+        seen = Image.blend(seen, _map(view, outcome).resize(seen.size, how), view.opacity)
     out = Image.blend(out, Image.new("RGB", out.size, "white"), 0.6)
     out.paste(seen, (xs[0], ys[0]))
 
     across, down = lines(grid.rows, grid.cols)
     _grid(out, across, down)
+    for row in outcome.marked if isinstance(outcome, Field) else ():
+        at_row, at_col = divmod(row - len(trace.prefix), grid.cols)
+        _mark(out, (across[at_col], down[at_row], across[at_col + 1], down[at_row + 1]))
     _select(out, view.patches, xs, ys)
     patch = -1 if view.spec.token is None else view.spec.token - len(trace.prefix)
     if patch >= 0:
@@ -310,6 +329,16 @@ def _pin(out: Image.Image, box: tuple[int, int, int, int]) -> None:
         draw.rectangle(frame, outline=colour, width=line)
 
 
+def _mark(out: Image.Image, box: tuple[int, int, int, int]) -> None:
+    """A ring in the middle of a patch."""
+    draw = ImageDraw.Draw(out)
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    radius = max(2.0, 0.22 * min(box[2] - box[0], box[3] - box[1]))
+    for colour, off, line in (("white", 1, 4), (HIGH, 0, 2)):
+        reach = radius + off
+        draw.ellipse((x - reach, y - reach, x + reach, y + reach), outline=colour, width=line)
+
+
 def _select(out: Image.Image, patches: Sequence[int], xs: Sequence[int], ys: Sequence[int]) -> None:
     """The outline of all selected patches together."""
     draw = ImageDraw.Draw(out)
@@ -336,7 +365,7 @@ def _border(patches: Sequence[int], xs: Sequence[int], ys: Sequence[int]) -> lis
     return lines
 
 
-def _legend(view: View, outcome: Field | Missing, width: int) -> Image.Image:
+def _legend(view: View, outcome: Outcome, width: int) -> Image.Image:
     """What the colours mean, or why there are none."""
     if isinstance(outcome, Missing):
         out, draw = _canvas(width, 26)
@@ -347,24 +376,44 @@ def _legend(view: View, outcome: Field | Missing, width: int) -> Image.Image:
     draw.text(
         (0, 0), fitted(f"{outcome.title} · layer {view.spec.layer}{size}", TITLE, width), INK, font(TITLE)
     )
-    table = DIVERGING if outcome.diverging else SEQUENTIAL
-    low, high = figure(outcome.low), figure(outcome.high)
+    if isinstance(outcome, Colours):
+        draw.text((0, 32), fitted("like colours: like tokens, in all layers", TEXT, width), FAINT, font(TEXT))
+        return out
+    ends, ramp, unit = _scale(view, outcome)
+    low, high = figure(ends[0]), figure(ends[1])
     start = round(length(low, TEXT)) + 10
-    ramp = Image.fromarray(table[None]).resize((min(280, width // 3), 18))
+    ramp = ramp.resize((min(280, width // 3), 18))
     draw.text((0, 32), low, INK, font(TEXT))
     out.paste(ramp, (start, 34))
     end = start + ramp.width + 10
     draw.text((end, 32), high, INK, font(TEXT))
-    draw.text((end + length(high, TEXT) + 12, 32), outcome.unit, FAINT, font(TEXT))
+    end += round(length(high, TEXT)) + 12
+    draw.text((end, 32), unit, FAINT, font(TEXT))
+    if isinstance(outcome, Field) and outcome.marked:
+        end += round(length(unit, TEXT)) + 20
+        _mark(out, (end - 10, 33, end + 10, 53))
+        count = len(outcome.marked)
+        said = f"{count} high-norm {'token' if count == 1 else 'tokens'}"
+        draw.text((end + 14, 32), fitted(said, TEXT, width - end - 14), INK, font(TEXT))
     return out
 
 
-def _chips(view: View, outcome: Field | Missing, width: int) -> Image.Image:
+def _scale(view: View, outcome: Field | NeuronView) -> tuple[tuple[float, float], Image.Image, str]:
+    """The ends of a colour scale, its colours and its unit."""
+    if isinstance(outcome, Field):
+        table = DIVERGING if outcome.diverging else SEQUENTIAL
+        return (outcome.low, outcome.high), Image.fromarray(table[None]), outcome.unit
+    low = -outcome.limit if view.mode == "signed" else 0.0
+    values = np.linspace(low, outcome.limit, 256)[None, :, None]
+    return (low, outcome.limit), Image.fromarray(display(values, view.mode)), "filter x pixel"
+
+
+def _chips(view: View, outcome: Outcome, width: int) -> Image.Image:
     """The tokens that have no place in the image, with their values, and how many patches are selected."""
     chips: list[tuple[str, str, str, str]] = []  # (filling, name, value, frame)
     for index, name in enumerate(view.trace.prefix):
         frame = ACCENT if index == view.spec.token else LINE
-        if isinstance(outcome, Missing):
+        if not isinstance(outcome, Field):
             chips.append((EMPTY, name, "", frame))
             continue
         number = float(outcome.values[index])
@@ -440,6 +489,7 @@ def _heads(view: View, width: int) -> Image.Image:
         outcome = view.field(overlay=overlay, head=head)
         if isinstance(outcome, Missing):
             return _gallery(width, "Heads", outcome.reason)
+        assert isinstance(outcome, Field)
         about = outcome.title.split(" · ")[0] + ", max"
         chosen = view.spec.overlay == overlay and view.spec.head == head
         label = "mean" if head is None else str(head)
@@ -472,26 +522,30 @@ def _neurons(view: View, width: int) -> Image.Image:
     cells = []
     for neuron in order.tolist():
         outcome = view.field(overlay="neuron", neuron=neuron)
-        chosen = spec.overlay == "neuron" and spec.neuron == neuron
+        chosen = spec.overlay in ("neuron", "view") and spec.neuron == neuron
         score = f"{'+' if scores[neuron] > 0 else ''}{figure(float(scores[neuron]))}"
         cells.append((_drawer(view, outcome, chosen), f"#{neuron}", score, chosen))
     return _gallery(width, title, f"what sets {what} apart, in sd", cells)
 
 
-def _drawer(view: View, outcome: Field | Missing, chosen: bool) -> Callable[[int], Image.Image]:
+def _drawer(view: View, outcome: Outcome, chosen: bool) -> Callable[[int], Image.Image]:
     return lambda side: _small(view, outcome, side, chosen)
 
 
 def _predictions(view: View, width: int) -> Image.Image:
-    """The five most probable classes."""
+    """The five most probable classes; the one that is followed is marked."""
     if not view.trace.has_predictions:
         return _gallery(width, "Predictions", "this model has no classifier")
     top = view.trace.top(5)
+    order = np.argsort(-view.trace.probabilities, kind="stable")[:5].tolist()
+    target = order[0] if view.spec.target is None else view.spec.target
+    followed = order.index(target) if view.spec.overlay == "evidence" and target in order else -1
     out, draw = _canvas(width, 27 * len(top))
     start, end = int(width * 0.46), width - 84
     for index, (label, probability) in enumerate(top):
         y = 27 * index
-        draw.text((0, y), fitted(label, TEXT, start - 14), INK, font(TEXT))
+        ink = ACCENT if index == followed else INK
+        draw.text((0, y), fitted(label, TEXT, start - 14), ink, font(TEXT))
         share = probability if np.isfinite(probability) else 0.0
         draw.rectangle((start, y + 4, end, y + 17), fill=EMPTY)
         if share > 0:

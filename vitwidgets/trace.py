@@ -740,7 +740,9 @@ class Trace:
         each = readout.read(tokens)
         readings = [*readout.read(np.stack(pooled)), each[prefix:].mean(axis=0), each.mean(axis=0)]
         scale = float(np.abs(self.logits).max())
-        if any(float(np.abs(one - self.logits).max()) <= _LENS_TOLERANCE * scale for one in readings):
+        with np.errstate(invalid="ignore"):  # logits may be infinite
+            close = any(float(np.abs(one - self.logits).max()) <= _LENS_TOLERANCE * scale for one in readings)
+        if close:
             return ""
         return "its head does more than to norm a token, or the mean of all, and read it by a linear layer"
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { type Field, overlayField, type Spec, tokensOf } from "../src/math/overlay.ts";
+import { type Field, overlayField, type Spec, tokensOf, type View } from "../src/math/overlay.ts";
+import { composeView } from "../src/math/views.ts";
 import { source } from "./recorded.ts";
 import { differences, flat, recorded, stages } from "./vectors.ts";
 
@@ -10,9 +11,29 @@ describe.each([
   ["changing grids", stages],
 ])("overlayField, %s", (_, vectors) => {
   const trace = source(vectors);
-  for (const { spec, field, missing } of vectors.cases) {
+  for (const { spec, field, view, colours, missing } of vectors.cases) {
     test(label(spec), () => {
       const found = overlayField(spec, trace);
+      if (view) {
+        const { sight, shares, values, limit, ...rest } = found as View;
+        const { pixels, kernel } = sight;
+        expect(rest).toMatchObject({ kind: "view", title: view.title, unit: view.unit });
+        const composed = composeView(pixels, kernel, shares, new Float32Array(pixels.data.length));
+        expect(differences(composed, flat(view.view))).toEqual([]);
+        expect(differences(values, flat(view.values), 2e-5)).toEqual([]);
+        expect(differences([limit], [view.limit])).toEqual([]);
+        return;
+      }
+      if (colours) {
+        const [rows, cols] = vectors.sizes.grids[spec.layer];
+        expect(found).toEqual({
+          kind: "colours",
+          rgb: flat(colours.rgb),
+          grid: { rows, cols },
+          title: colours.title,
+        });
+        return;
+      }
       if (!field) {
         expect(found).toEqual({ kind: "missing", reason: missing });
         return;
@@ -45,6 +66,7 @@ describe("overlayField", () => {
     head: null,
     neuron: 0,
     space: "residual",
+    target: null,
     ...rest,
   });
 
@@ -55,6 +77,13 @@ describe("overlayField", () => {
     [{ overlay: "rollout" }, ["rollout_2"]],
     [{ overlay: "attention_from" }, ["q_2", "k_2", "lse_2"]],
     [{ overlay: "attention_to", head: 1 }, ["q_2", "k_2", "lse_2"]],
+    [{ overlay: "view" }, ["filters", "pixels", "rollout_2"]],
+    [{ overlay: "view", layer: 0 }, ["filters", "pixels"]],
+    [{ overlay: "view", token: null }, ["filters", "pixels"]],
+    [{ overlay: "evidence" }, ["tokens_2"]],
+    [{ overlay: "evidence" }, ["readout"]],
+    [{ overlay: "norm" }, ["tokens_2"]],
+    [{ overlay: "colours" }, ["colours_2"]],
   ])("%o waits for %o", (rest, needs) => {
     expect(overlayField(ask(rest), source(recorded, needs))).toEqual({ kind: "loading", needs });
     expect(overlayField(ask(rest), source(recorded, needs.slice(-1)))).toEqual({
@@ -93,6 +122,10 @@ describe("overlayField", () => {
     [{ overlay: "similarity" }, "tokens_2", "no tokens at layer 2: out of memory"],
     [{ overlay: "neuron", space: "mlp" }, "mlp_2", "no MLP neurons at layer 2: out of memory"],
     [{ overlay: "rollout" }, "rollout_2", "no rollout at layer 2: out of memory"],
+    [{ overlay: "view" }, "filters", "no view at layer 2: out of memory"],
+    [{ overlay: "view" }, "rollout_2", "no view at layer 2: out of memory"],
+    [{ overlay: "evidence" }, "readout", "no evidence at layer 2: out of memory"],
+    [{ overlay: "colours" }, "colours_2", "no principal components at layer 2: out of memory"],
   ])("%o says why %s will not come", (rest, name, reason) => {
     const trace = source(recorded, [name], { [name]: "out of memory" });
     expect(overlayField(ask(rest), trace)).toEqual({ kind: "missing", reason });

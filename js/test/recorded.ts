@@ -5,7 +5,7 @@ import { flat, type Recorded } from "./vectors.ts";
 
 /** A recorded trace, as if it came from a store; without the packets in `absent`, with reasons for some. */
 export function source(
-  { sizes, trace }: Recorded,
+  { sizes, trace, whole = {} }: Recorded,
   absent: string[] = [],
   failures: Record<string, string> = {},
 ): Source {
@@ -16,8 +16,10 @@ export function source(
       if (name !== "attention" || !("q" in layer)) arrays.set(`${name}_${l}`, flat(layer[name]));
     }
   });
+  for (const name in whole) arrays.set(name, flat(whole[name]));
+  const names = { packets: [...arrays.keys()], on_demand: [] };
   return sourceOf({
-    facts: { ...sizes, packets: [...arrays.keys()] } as unknown as Facts,
+    facts: { ...sizes, channels: 3, ...names } as unknown as Facts,
     array: (name) => (absent.includes(name) ? null : (arrays.get(name) ?? null)),
     failure: (name) => failures[name] ?? "",
   });

@@ -8,8 +8,8 @@ class FakeModel {
   readonly #listeners = new Map<string, () => void>();
   readonly #state: Record<string, unknown>;
 
-  constructor(packets: string[]) {
-    this.#state = { facts: { packets } };
+  constructor(packets: string[], on_demand: string[]) {
+    this.#state = { facts: { packets, on_demand } };
   }
   get(name: string) {
     return this.#state[name];
@@ -38,8 +38,8 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-function opened(packets = ["tokens_0", "tokens_1"]) {
-  const model = new FakeModel(packets);
+function opened(packets = ["tokens_0", "tokens_1"], onDemand: string[] = []) {
+  const model = new FakeModel(packets, onDemand);
   const store = openStore(model as unknown as AnyModel, new AbortController().signal);
   const heard = vi.fn();
   store.onArrival(heard);
@@ -120,4 +120,19 @@ test("a check without an answer is said to be without one", () => {
   vi.advanceTimersByTime(10_001);
   expect(store.check()).toBe("silent");
   expect(heard).toHaveBeenCalled();
+});
+
+test("what is fetched on demand is fetched when it is wanted, and not counted", async () => {
+  const { model, store } = opened(["tokens_0"], ["filters", "pixels"]);
+  expect(model.asked).toEqual([["tokens_0"]]);
+  model.answer("tokens_0");
+  await Promise.resolve();
+  expect(model.asked).toEqual([["tokens_0"]]);
+  store.want(["filters"]);
+  expect(model.asked).toEqual([["tokens_0"], ["filters"]]);
+  expect(store.progress()).toEqual({ arrived: 1, total: 1, silent: false });
+  model.answer("filters", new TextEncoder().encode("VWE1the model has changed"));
+  await Promise.resolve();
+  expect(store.failure("filters")).toBe("the model has changed");
+  expect(store.progress()).toEqual({ arrived: 1, total: 1, silent: false });
 });

@@ -42,12 +42,29 @@ export const frames = frameFile as unknown as {
 export interface Recorded {
   sizes: Pick<
     Facts,
-    "rows" | "cols" | "prefix" | "layers" | "grids" | "widths" | "heads" | "hidden" | "missing"
+    | "rows"
+    | "cols"
+    | "prefix"
+    | "layers"
+    | "grids"
+    | "widths"
+    | "heads"
+    | "hidden"
+    | "missing"
+    | "patch"
+    | "input"
+    | "classes"
+    | "leading"
+    | "eps"
   >;
   trace: Record<string, Numbers>[];
+  /** Arrays of the trace as a whole. */
+  whole?: Record<string, Numbers>;
   cases: {
     spec: Spec;
     field?: { values: Numbers; low: number; high: number; diverging: boolean; title: string; unit: string };
+    view?: { view: Numbers; values: Numbers; limit: number; title: string; unit: string };
+    colours?: { rgb: Numbers; title: string };
     missing?: string;
   }[];
 }
@@ -61,6 +78,7 @@ export const recorded = overlayFile as unknown as Recorded & {
     values: Numbers;
     strongest: number[];
   }[];
+  high_norm: { norms: Numbers; prefix: number; marked: number[] }[];
 };
 
 /** From 4 x 6 patches to 1 x 2; attention comes as weights, negative ones among them. */

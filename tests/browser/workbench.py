@@ -44,7 +44,7 @@ photo = np.stack([255 * (np.sin(x / 9) > 0), y * 2, 120 + 100 * np.cos((x + 2 * 
 inspector = vw.Inspector(model(), class_names=names)
 trace = inspector.trace(photo.clip(0, 255).astype(np.uint8))
 START = dict(layer=3, token=24, head=None, neuron=0, neuron_space="residual")
-START |= dict(patches=[], overlay="similarity")
+START |= dict(patches=[], overlay="similarity", target=None)
 
 def expected(point, **change):
     token = None if point.token is None else trace.patch_grid.index(point.token)

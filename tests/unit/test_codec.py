@@ -82,10 +82,14 @@ def test_decoded_memory_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("array", "dtype", "says"),
     [
-        ([1.0], "float64", "dtype must be one of float16, float32, int8, sparse; got 'float64'"),
+        ([1.0], "float64", "dtype must be one of float16, float32, int8, uint8, sparse; got 'float64'"),
         (1.0, "int8", "at least one axis"),
         ([[1.0, np.nan]], "int8", "NaN or infinity"),
         ([[1.0, -np.inf]], "int8", "NaN or infinity"),
+        ([0.5], "uint8", "whole numbers in 0..255"),
+        ([-1], "uint8", "whole numbers in 0..255"),
+        ([256], "uint8", "whole numbers in 0..255"),
+        ([np.nan], "uint8", "whole numbers in 0..255"),
     ],
 )
 def test_what_cannot_be_encoded(array: Any, dtype: Any, says: str) -> None:

@@ -48,7 +48,7 @@ def test_an_unbound_cursor_takes_what_some_trace_may_have() -> None:
     cursor.token = 4000
     assert points(cursor) == {
         "layer": 40, "token": 4000, "head": 31, "neuron_space": "mlp", "neuron": 5000,
-        "patches": [4000], "overlay": "similarity",
+        "patches": [4000], "target": None, "overlay": "similarity",
     }  # fmt: skip
 
 
@@ -176,7 +176,7 @@ def test_binding_chooses_what_nobody_chose(trace: Trace) -> None:
     strongest = np.abs((tokens[2 + 7] - tokens.mean(axis=0)) / tokens.std(axis=0)).argmax()
     assert points(cursor) == {
         "layer": 2, "token": 7, "head": None, "neuron_space": "residual", "neuron": strongest,
-        "patches": [], "overlay": "rollout",
+        "patches": [], "target": None, "overlay": "rollout",
     }  # fmt: skip
 
 
@@ -396,3 +396,25 @@ def test_a_model_without_heads_or_mlp() -> None:
     cursor.neuron_space = "mlp"
     with pytest.raises(traitlets.TraitError, match="has no heads"):
         cursor.head = 0
+
+
+# ------------------------------------------------------------------ the class that is followed
+
+
+def test_the_class_is_one_that_the_trace_has(trace: Trace) -> None:
+    cursor = Cursor()
+    cursor.bind(trace, target=6)
+    with pytest.raises(traitlets.TraitError, match=r"class is 7; VisionTransformer has classes 0\.\.6"):
+        cursor.target = 7
+    with pytest.raises(traitlets.TraitError, match="class is -1"):
+        cursor.target = -1
+    assert cursor.target == 6
+    cursor.target = None
+    assert cursor.target is None
+
+
+def test_a_model_without_classes_does_not_limit_the_class(trace: Trace) -> None:
+    cursor = Cursor(target=3)
+    cursor.bind(trace_of(small_model(classes=0)))
+    cursor.bind(trace)
+    assert cursor.target == 3

@@ -47,7 +47,7 @@ def test_a_panel_opens_where_it_is_told(trace: Trace, panel: type[Panel]) -> Non
     opened = panel(trace, layer=1, token=(2, 3), head=1, neuron=100, neuron_space="mlp", patches=[4, 2, 4])
     wanted = {
         "layer": 1, "token": 13, "head": 1, "neuron_space": "mlp", "neuron": 100, "patches": [2, 4],
-        "overlay": "similarity",
+        "target": None, "overlay": "similarity",
     }  # fmt: skip
     assert points(opened) == points(opened.cursor) == wanted
 
@@ -105,7 +105,7 @@ def test_setting_a_panel_moves_its_cursor_and_back(trace: Trace, panel: type[Pan
     opened = panel(trace)
     values = {
         "layer": 3, "token": "reg1", "head": 0, "neuron_space": "mlp", "neuron": 127, "patches": [0, 14],
-        "overlay": "rollout",
+        "target": 6, "overlay": "evidence",
     }  # fmt: skip
     for name, value in values.items():
         setattr(opened, name, value)
@@ -169,7 +169,7 @@ def test_every_trait_can_be_observed(trace: Trace, panel: type[Panel]) -> None:
     opened.observe(lambda change: seen.update({change["name"]: change["new"]}), names=list(POINTS))
     new = {
         "layer": 3, "token": 4, "head": 1, "neuron_space": "mlp", "neuron": 40, "patches": [1],
-        "overlay": "neuron",
+        "target": 2, "overlay": "neuron",
     }  # fmt: skip
     opened.cursor.set_state(new)
     assert seen == new
@@ -311,7 +311,7 @@ def test_traces_and_panels_are_freed(shared: bool) -> None:
 )  # fmt: skip
 def test_a_malformed_message_changes_nothing(trace: Trace, message: Any) -> None:
     explorer = vw.Explorer(trace, opacity=0.5)
-    names = ["opacity", "smooth", "store", "cursor", "_css", "_esm", "layout", *POINTS]
+    names = ["opacity", "smooth", "view_mode", "store", "cursor", "_css", "_esm", "layout", *POINTS]
     before = {name: getattr(explorer, name) for name in names}
     explorer.set_state(message)
     assert {name: getattr(explorer, name) for name in names} == before
@@ -369,7 +369,7 @@ def test_a_model_without_prefix_tokens() -> None:
 def test_repr_says_where_the_panel_is(trace: Trace) -> None:
     assert repr(vw.PatchView(trace, layer=1, token="cls", neuron=9)) == (
         "PatchView(VisionTransformer, layer=1, token='cls', head=None, neuron_space='residual', neuron=9, "
-        "patches=[], overlay='similarity')"
+        "patches=[], target=None, overlay='similarity')"
     )
 
 

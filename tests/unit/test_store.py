@@ -30,7 +30,7 @@ from vitwidgets.check import Check
 from vitwidgets.trace import Trace
 from vitwidgets.widgets import store as store_module
 from vitwidgets.widgets.codec import decode
-from vitwidgets.widgets.store import TraceStore, needed_first, packet, packet_names
+from vitwidgets.widgets.store import TraceStore, names_on_demand, needed_first, packet, packet_names
 
 
 def expected(trace: Trace, name: str) -> np.ndarray:
@@ -55,7 +55,8 @@ def expected(trace: Trace, name: str) -> np.ndarray:
 
 
 def filled(store: TraceStore) -> set[str]:
-    return {name for name in store.facts["packets"] if getattr(store, name)}
+    names = store.facts["packets"] + store.facts["on_demand"]
+    return {name for name in names if getattr(store, name)}
 
 
 # ------------------------------------------------------------------ packets
@@ -150,13 +151,104 @@ def test_packets_keep_nan_and_infinity() -> None:
 
 
 @pytest.mark.parametrize(
-    "overlay", ["similarity", "attention_from", "attention_to", "rollout", "neuron", "none"]
+    "overlay",
+    [
+        "similarity",
+        "attention_from",
+        "attention_to",
+        "rollout",
+        "neuron",
+        "none",
+        "view",
+        "evidence",
+        "norm",
+        "colours",
+    ],
 )
 @pytest.mark.parametrize("layer", [0, 2])
 def test_first_packets_exist(trace: Trace, overlay: str, layer: int) -> None:
     names = needed_first(trace, overlay, layer)
     assert names[0] == f"tokens_{layer}"
-    assert set(names) <= set(packet_names(trace))
+    assert set(names) <= {*packet_names(trace), *names_on_demand(trace)}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "first"),
+    [
+        ("view", ["tokens_2", "rollout_2", "filters", "pixels"]),
+        ("evidence", ["tokens_2", "readout"]),
+        ("colours", ["tokens_2", "colours_2"]),
+        ("norm", ["tokens_2"]),
+    ],
+)
+def test_what_is_fetched_on_demand_comes_first_where_it_is_shown(
+    trace: Trace, overlay: str, first: list[str]
+) -> None:
+    assert needed_first(trace, overlay, 2) == first
+
+
+# ------------------------------------------------------------------ packets on demand
+
+
+def test_filters_pixels_and_readout_are_those_of_the_trace(trace: Trace) -> None:
+    assert list(names_on_demand(trace)) == [
+        "filters", "pixels", "readout", "colours_0", "colours_1", "colours_2", "colours_3"
+    ]  # fmt: skip
+    near = {"rtol": 2**-11, "atol": 2**-25}
+    np.testing.assert_allclose(decode(packet(trace, "filters")), trace.filters(), **near)
+    np.testing.assert_allclose(decode(packet(trace, "pixels")), trace.pixels, **near)
+    readout = decode(packet(trace, "readout"))
+    assert trace.readout is not None
+    np.testing.assert_allclose(readout[:, :-1], trace.readout.weight, **near)
+    np.testing.assert_allclose(readout[:, -1], trace.readout.bias, **near)
+
+
+def test_the_colours_of_all_layers_come_together(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    colours, calls = trace.colours(), []
+    monkeypatch.setattr(trace, "colours", lambda: calls.append(1) or colours)
+    store = TraceStore(trace)
+    store.set_state({"wanted": ["colours_2"]})
+    assert filled(store) == {f"colours_{layer}" for layer in range(4)}
+    assert calls == [1]
+    for layer in range(4):
+        np.testing.assert_array_equal(decode(getattr(store, f"colours_{layer}")), colours[layer])
+
+
+def test_nothing_on_demand_is_sent_unasked(trace: Trace) -> None:
+    store = TraceStore(trace)
+    store.set_state({"wanted": store.facts["packets"]})
+    assert filled(store) == set(store.facts["packets"])
+    store.set_state({"wanted": ["filters", "pixels"]})
+    assert filled(store) == {*store.facts["packets"], "filters", "pixels"}
+
+
+def test_a_model_that_has_changed_shows_no_filters_and_says_why() -> None:
+    model = small_model()
+    trace = trace_of(model)
+    with torch.no_grad():
+        model.patch_embed.proj.weight.add_(1)
+    store = TraceStore(trace)
+    assert {"filters", "pixels", "readout"} & set(store.facts["on_demand"]) == set()
+    for field in ("view", "evidence"):
+        assert "has changed since this trace" in store.facts["missing"][field]["2"]
+    store.set_state({"wanted": ["tokens_1"]})
+    assert filled(store) == {"tokens_1"}
+
+
+def test_a_trace_without_filters_says_why_there_are_no_views() -> None:
+    trace = staged_trace()
+    store = TraceStore(trace)
+    assert store.facts["on_demand"] == [f"colours_{layer}" for layer in range(5)]
+    missing = store.facts["missing"]
+    assert missing["view"] == {str(layer): trace.why_not("view", layer) for layer in range(5)}
+    assert missing["evidence"] == {str(layer): trace.why_not("evidence", layer) for layer in range(5)}
+    assert all(missing["view"].values())
+
+
+def test_a_head_of_too_many_classes_is_not_sent(trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "LARGEST_MAP", 2 * 7 * 32 - 1)
+    assert "readout" not in names_on_demand(trace)
+    assert "7 classes is too large" in TraceStore(trace).facts["missing"]["evidence"]["2"]
 
 
 def test_first_packets_come_with_the_store(trace: Trace) -> None:
@@ -234,6 +326,10 @@ def test_facts(trace: Trace) -> None:
         "model": "VisionTransformer",
     }  # fmt: skip
     assert (facts["original"], facts["input"]) == ([64, 40], [48, 80])
+    assert (facts["patch"], facts["channels"]) == ([16, 16], 3)
+    assert facts["classes"] == list(NAMES)
+    assert trace.readout is not None
+    assert facts["eps"] == trace.readout.eps > 0
     assert facts["box"] == pytest.approx(trace.frame.box)
     assert facts["notes"] == []
     assert facts["no_top"] is None
@@ -241,6 +337,7 @@ def test_facts(trace: Trace) -> None:
     order = np.argsort(-logits)[:5]
     shares = np.exp(logits) / np.exp(logits).sum()
     assert [label for label, _ in facts["top"]] == [NAMES[i] for i in order]
+    assert facts["leading"] == order.tolist()
     assert [p for _, p in facts["top"]] == pytest.approx(shares[order].tolist(), rel=1e-5)
 
 
@@ -263,6 +360,7 @@ def test_facts_of_a_trace_that_kept_little() -> None:
     assert store.facts["packets"] == ["tokens_2"]
     assert set(store.facts["missing"]["tokens"]) == set("013")
     assert set(store.facts["missing"]["attention"]) == set("123")
+    assert set(store.facts["missing"]["colours"]) == set("0123")  # they are those of all layers together
 
 
 def test_facts_of_a_broken_trace() -> None:

@@ -11,6 +11,7 @@ import json
 import math
 import random
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +22,7 @@ Matrix = list[Vector]
 ROWS, COLS, PREFIX = 3, 4, ("cls", "reg1")
 N = len(PREFIX) + ROWS * COLS
 WIDTH, HEADS, HEAD_DIM, HIDDEN, LAYERS = 8, 2, 4, 6, 2
+PATCH, CLASSES, EPS = (2, 3), ("fir", "oak, or a beech", "<b>ash</b>"), 1e-5
 
 
 def plain(value: object) -> object:
@@ -134,6 +136,17 @@ def packets() -> None:
             ),
         }
     )
+    grey = [0, 255, 128, 1, 254, 77]
+    cases.append(
+        {
+            "name": "uint8",
+            "dtype": "uint8",
+            "shape": [2, 3],
+            "input": grey,
+            "values": grey,
+            "packet": packet({"dtype": "uint8", "shape": [2, 3], "scale": None}, bytes(grey)),
+        }
+    )
     few = [0.0, 0.25, 0.0, -0.0, -3.5, nan, 0.0, 2**-30, inf] + [0.0] * 9 + [1.0]
     few_kept = [struct.unpack("<e", half(v))[0] + 0.0 for v in few]
     header = {"dtype": "sparse", "shape": [19], "scale": None}
@@ -196,6 +209,7 @@ def packets() -> None:
         ("sparse, a number too many", packet(header, bits + others + b"xx"), "takes 14 bytes; got 16"),
         ("sparse, cut inside the bits", packet(header, bits[:2]), "got 2"),
         ("sparse, nothing there", packet(header, b""), "takes 4 bytes; got 0"),
+        ("uint8, a byte short", packet({"dtype": "uint8", "shape": [13], "scale": None}, data), "got 12"),
         ("int8, a scalar", packet({"dtype": "int8", "shape": [], "scale": [1]}, b"x"), "list of"),
     ]
     write(
@@ -251,6 +265,14 @@ class Trace:
         self.mlp = {layer: draw(rng, N, HIDDEN) for layer in (1, 2)}
         for row in self.mlp[2]:
             row[3], row[4] = 0.0, 1.6875
+        rng = random.Random(19)  # of its own, so that what was drawn before stays as it is
+        p, q = PATCH
+        self.pixels = [draw(rng, COLS * q, 3) for _ in range(ROWS * p)]
+        self.filters = [[draw(rng, q, 3) for _ in range(p)] for _ in range(WIDTH)]
+        self.readout = draw(rng, len(CLASSES), WIDTH + 1)
+        self.colours = [
+            [[rng.randrange(256) for _ in range(3)] for _ in range(ROWS * COLS)] for _ in range(LAYERS + 1)
+        ]
         self.lse: dict[int, Matrix] = {}
         self.attention: dict[int, list[Matrix]] = {}
         self.rollout = [[[1.0 if i == j else 0.0 for j in range(N)] for i in range(N)]]
@@ -301,7 +323,7 @@ def scale(values: Vector, kind: str, skip: int | None = None, prefix: int = len(
 
 
 def spec(overlay: str, layer: int, **rest: object) -> dict[str, object]:
-    blank = {"token": None, "head": None, "neuron": 0, "space": "residual"}
+    blank = {"token": None, "head": None, "neuron": 0, "space": "residual", "target": None}
     return {"overlay": overlay, "layer": layer, **blank, **rest}
 
 
@@ -365,6 +387,7 @@ def overlays() -> None:
     missing(spec("attention_from", 1, token=0, head=2), "layer 1 has no head 2: its heads are 0..1")
     missing(spec("neuron", 1, neuron=8), "layer 1 has no neuron 8: its neurons are 0..7")
     missing(spec("neuron", 1, neuron=6, space="mlp"), "layer 1 has no MLP neuron 6: its neurons are 0..5")
+    neurons_see(trace, shown, missing, cases)
     contrast = []
     for space, layer, selected in [
         ("mlp", 2, [3, 4, 9]),
@@ -384,10 +407,16 @@ def overlays() -> None:
         "rows": ROWS, "cols": COLS, "prefix": PREFIX, "layers": LAYERS,
         "grids": [[ROWS, COLS]] * (LAYERS + 1), "widths": [WIDTH] * (LAYERS + 1),
         "heads": [0] + [HEADS] * LAYERS, "hidden": [0] + [HIDDEN] * LAYERS, "missing": {},
+        "patch": PATCH, "input": [ROWS * PATCH[0], COLS * PATCH[1]], "classes": CLASSES, "leading": [2, 0, 1],
+        "eps": EPS,
     }  # fmt: skip
     by_layer: list[dict[str, object]] = []
     for layer in range(LAYERS + 1):
-        arrays: dict[str, object] = {"tokens": trace.tokens[layer], "rollout": trace.rollout[layer]}
+        arrays: dict[str, object] = {
+            "tokens": trace.tokens[layer],
+            "rollout": trace.rollout[layer],
+            "colours": trace.colours[layer],
+        }
         if layer:
             arrays |= {
                 "q": trace.q[layer],
@@ -397,7 +426,105 @@ def overlays() -> None:
                 "mlp": trace.mlp[layer],
             }
         by_layer.append(arrays)
-    write("overlay.json", {"sizes": sizes, "trace": by_layer, "cases": cases, "contrast": contrast})
+    whole = {"pixels": trace.pixels, "filters": trace.filters, "readout": trace.readout}
+    content = {"sizes": sizes, "trace": by_layer, "whole": whole, "cases": cases, "contrast": contrast}
+    write("overlay.json", {**content, "high_norm": high_norms()})
+
+
+def neurons_see(
+    trace: Trace,
+    shown: Callable[..., None],
+    missing: Callable[[dict[str, object], str], None],
+    cases: list[dict[str, object]],
+) -> None:
+    """Views, evidence, norms and colours."""
+    p, q = PATCH
+    prefix = len(PREFIX)
+
+    def view(what: dict[str, object], neuron: int, shares: Vector, title: str) -> None:
+        picture, sums = [], [0.0] * (ROWS * COLS)
+        for y, line in enumerate(trace.pixels):
+            for x, pixel in enumerate(line):
+                patch = y // p * COLS + x // q
+                for c, value in enumerate(pixel):
+                    seen = value * trace.filters[neuron][y % p][x % q][c] * shares[patch]
+                    picture.append(seen)
+                    sums[patch] += seen
+        limit = max(abs(v) for v in picture) or 1.0
+        field = {"view": picture, "values": [0.0] * prefix + sums, "limit": limit, "title": title}
+        cases.append({"spec": what, "view": {**field, "unit": "sum over the patch"}})
+
+    for layer in range(LAYERS + 1):
+        for token in (0, 1, 5, 13):
+            what = spec("view", layer, token=token, neuron=3)
+            if layer == 0 and token < prefix:
+                missing(what, f"at layer 0 {PREFIX[token]} holds nothing of the picture yet")
+                continue
+            shares = trace.rollout[layer][token][prefix:]
+            view(what, 3, shares, f"view of neuron 3 from {name(token)}")
+        view(spec("view", layer, neuron=7), 7, [1.0] * (ROWS * COLS), "view of neuron 7")
+        for target in (None, 0, 1):
+            values = []
+            for row in trace.tokens[layer]:
+                mean = sum(row) / WIDTH
+                deviation = math.sqrt(sum((v - mean) ** 2 for v in row) / WIDTH + EPS)
+                *weights, bias = trace.readout[2 if target is None else target]
+                values.append(
+                    sum(w * (v - mean) / deviation for w, v in zip(weights, row, strict=True)) + bias
+                )
+            title = f"evidence for {CLASSES[2 if target is None else target]}"
+            shown(spec("evidence", layer, target=target), values, "symmetric", title, "logit")
+        values = [math.sqrt(inner(row, row)) for row in trace.tokens[layer]]
+        shown(spec("norm", layer), values, "span", "token norm", "norm")
+        cases.append(
+            {
+                "spec": spec("colours", layer),
+                "colours": {"rgb": trace.colours[layer], "title": "principal components"},
+            }
+        )
+    missing(
+        spec("view", 1, token=3, space="mlp"),
+        "an MLP neuron has no filter: choose a residual neuron to see its view",
+    )
+    missing(spec("view", 1, token=3, neuron=8), "layer 0 has no neuron 8: its neurons are 0..7")
+    missing(spec("view", 1, token=14), "there is no token 14: tokens are 0..13")
+    missing(spec("view", 3, token=0), "there is no layer 3: layers are 0..2")
+    missing(spec("evidence", 1, target=3), "there is no class 3: classes are 0..2")
+    missing(spec("evidence", 1, target=-1), "there is no class -1: classes are 0..2")
+
+
+def high_norms() -> list[dict[str, object]]:
+    """Which norms are far above the others: by the median of a sorted list."""
+    rng = random.Random(23)
+
+    def median(values: Vector) -> float:
+        ordered, middle = sorted(values), len(values) // 2
+        return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+    cases: list[dict[str, object]] = []
+    for count, prefix, large in [(21, 2, [5, 20]), (20, 0, [0]), (12, 1, []), (5, 0, [1, 2, 3]), (1, 0, [])]:
+        values = [10 + rng.gauss(0, 0.7) for _ in range(prefix + count)]
+        for i in large:
+            values[i] = 17.4 + 3 * rng.random()
+        for i in range(prefix):
+            values[i] = 90.0
+        cases.append({"norms": values, "prefix": prefix})
+    cases.append({"norms": [4.0] * 9, "prefix": 0})
+    cases.append({"norms": [1.0, 1.0, 1.0, math.nan, 1.0, math.inf, 1.75, 1.76], "prefix": 0})
+    cases.append({"norms": [math.nan, math.inf], "prefix": 0})
+    cases.append({"norms": [7.0], "prefix": 1})
+    for case in cases:
+        patches = [v for v in case["norms"][case["prefix"] :] if math.isfinite(v)]  # type: ignore[index]
+        case["marked"] = []
+        if patches:
+            middle = median(patches)
+            spread = 1.4826 * median([abs(v - middle) for v in patches])
+            limit = max(middle + 6 * spread, 1.75 * middle)
+            numbered = list(enumerate(case["norms"]))  # type: ignore[call-overload]
+            case["marked"] = [
+                i for i, v in numbered if i >= case["prefix"] and math.isfinite(v) and v > limit
+            ]
+    return cases
 
 
 # A trace whose grid gets ever coarser, with weights that are no softmax and layers that lack something
@@ -409,6 +536,9 @@ LACKS = {
     "attention": {"3": "it pools"},
     "mlp": {"1": "it has none"},
     "rollout": {"1": CHAIN, "2": CHAIN, "3": CHAIN},
+    "view": {"0": "its stem is no one convolution", "1": CHAIN, "2": CHAIN, "3": CHAIN},
+    "evidence": {str(layer): "its head reads the mean of all tokens" for layer in range(4)},
+    "colours": {"3": "it has 2 patches"},
 }
 
 
@@ -501,7 +631,19 @@ def stages() -> None:
         if STAGE_HIDDEN[layer]:
             what = spec("neuron", layer, neuron=1, space="mlp")
             shown(what, [line[1] for line in mlp], "symmetric", "MLP neuron 1", "activation")
+        shown(
+            spec("norm", layer),
+            [math.sqrt(inner(line, line)) for line in tokens],
+            "span",
+            "token norm",
+            "norm",
+        )
     for what, reason in [
+        (spec("view", 2, token=1), f"no view at layer 2: {CHAIN}"),
+        (spec("view", 0, token=1), "no view at layer 0: its stem is no one convolution"),
+        (spec("view", 2), "no view at layer 2: its stem is no one convolution"),
+        (spec("evidence", 1), "no evidence at layer 1: its head reads the mean of all tokens"),
+        (spec("colours", 3), "no principal components at layer 3: it has 2 patches"),
         (spec("neuron", 1, space="mlp"), "no MLP neurons at layer 1: it has none"),
         (spec("attention_from", 3, token=2), "no attention at layer 3: it pools"),
         (spec("attention_to", 3), "no attention at layer 3: it pools"),
@@ -512,7 +654,7 @@ def stages() -> None:
     sizes = {
         "rows": STAGES[0][0], "cols": STAGES[0][1], "prefix": ["cls"], "layers": len(STAGES) - 1,
         "grids": STAGES, "widths": STAGE_WIDTHS, "heads": STAGE_HEADS, "hidden": STAGE_HIDDEN,
-        "missing": LACKS,
+        "missing": LACKS, "patch": [2, 2], "input": [8, 12], "classes": [], "leading": [], "eps": 0,
     }  # fmt: skip
     write("stages.json", {"sizes": sizes, "trace": by_layer, "cases": cases})
 

@@ -5,8 +5,8 @@ A packet describes itself::
     bytes 0..3      "VWP1"
     bytes 4..7      n, the length of the header: unsigned 32-bit, little-endian
     bytes 8..8+n    the header, JSON in UTF-8, padded with spaces to make 8 + n a multiple of 8:
-                    {"dtype": "float16" | "float32" | "int8" | "sparse", "shape": [...],
-                     "scale": null | [...]}
+                    {"dtype": "float16" | "float32" | "int8" | "uint8" | "sparse",
+                     "shape": [...], "scale": null | [...]}
     the rest        the numbers, C order, little-endian
 
 With ``int8`` every row of the last axis has a scale of its own: value = byte * scale. With ``sparse`` the
@@ -25,13 +25,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Dtype = Literal["float16", "float32", "int8", "sparse"]
+Dtype = Literal["float16", "float32", "int8", "uint8", "sparse"]
 
 _MAGIC = b"VWP1"
 _STORED: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),
     "int8": np.dtype("i1"),
+    "uint8": np.dtype("u1"),
     "sparse": np.dtype("<f2"),
 }
 _LARGEST_HALF = 65504.0
@@ -46,8 +47,9 @@ def encode(array: npt.ArrayLike, dtype: Dtype = "float16") -> bytes:
         Any shape; ``int8`` needs at least one axis.
     dtype
         ``"float16"`` (finite values beyond ±65504 are clipped to it, NaN and infinity are kept),
-        ``"float32"``, ``"int8"`` (error at most 1/254 of the largest magnitude in the row), or ``"sparse"``
-        (like ``"float16"``, and small where most numbers are zero).
+        ``"float32"``, ``"int8"`` (error at most 1/254 of the largest magnitude in the row), ``"uint8"``
+        (whole numbers in 0..255), or ``"sparse"`` (like ``"float16"``, and small where most numbers are
+        zero).
 
     Returns
     -------
@@ -57,7 +59,8 @@ def encode(array: npt.ArrayLike, dtype: Dtype = "float16") -> bytes:
     Raises
     ------
     ValueError
-        For an unknown ``dtype``, and for ``int8`` with a scalar, NaN or infinity.
+        For an unknown ``dtype``, for ``int8`` with a scalar, NaN or infinity, and for ``uint8`` with anything
+        but whole numbers in 0..255.
     """
     if dtype not in _STORED:
         raise ValueError(f"dtype must be one of {', '.join(_STORED)}; got {dtype!r}.")
@@ -67,6 +70,8 @@ def encode(array: npt.ArrayLike, dtype: Dtype = "float16") -> bytes:
         values = np.where(np.isinf(values), values, np.clip(values, -_LARGEST_HALF, _LARGEST_HALF))
     elif dtype == "int8":
         values, scale = _quantize(values)
+    elif dtype == "uint8" and not np.isin(values, np.arange(256)).all():
+        raise ValueError("uint8 holds whole numbers in 0..255 only, and the array has others. Use float16.")
     stored = values.astype(_STORED[dtype])
     payload = _without_zeros(stored) if dtype == "sparse" else stored.tobytes()
     header = json.dumps(

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 OVERLAYS: tuple[Overlay, ...] = get_args(Overlay)
 SPACES: tuple[Literal["residual", "mlp"], ...] = ("residual", "mlp")
-POINTS = ("layer", "token", "head", "neuron_space", "neuron", "patches", "overlay")
+POINTS = ("layer", "token", "head", "neuron_space", "neuron", "patches", "target", "overlay")
 
 
 class Cursor(Model):
-    """What is looked at: a layer, a token, a head, a neuron, some patches, one overlay.
+    """What is looked at: a layer, a token, a head, a neuron, some patches, a class, one overlay.
 
     A model without a face. Give one cursor to several panels and they follow each
     other, in the page itself, with or without a kernel. Every trait can be set,
@@ -30,7 +30,7 @@ class Cursor(Model):
 
     Parameters
     ----------
-    layer, token, head, neuron_space, neuron, patches, overlay
+    layer, token, head, neuron_space, neuron, patches, target, overlay
         The traits below. What is not given is chosen when the first panel takes the cursor:
         the layer at two thirds of the depth, the patch in the middle, and the neuron that sets
         that patch apart most.
@@ -64,9 +64,13 @@ class Cursor(Model):
     patches = t.List(Index()).tag(sync=True)
     """The selected patches, as ascending patch indices without repetition."""
 
+    target = Index(None, allow_none=True).tag(sync=True)
+    """The class that is followed, 0..classes-1; None is the most probable one."""
+
     overlay = t.Enum(OVERLAYS, "similarity").tag(sync=True)
     """What is drawn over the image: one of ``"similarity"``, ``"attention_from"``, ``"attention_to"``,
-    ``"rollout"``, ``"neuron"``, ``"none"``."""
+    ``"rollout"``, ``"neuron"``, ``"view"`` (what the neuron sees), ``"evidence"`` (for the class `target`),
+    ``"norm"``, ``"colours"`` (principal components), ``"none"``."""
 
     def __init__(self, **kwargs: Any) -> None:
         self._traces: weakref.WeakSet[Trace] = weakref.WeakSet()
@@ -164,7 +168,7 @@ def _problem(trace: Trace, name: str, value: Any, space: str) -> str | None:
     def outside(what: str, item: int, count: int) -> str | None:
         if 0 <= item < count:
             return None
-        plural = f"{what}es" if what == "patch" else f"{what}s"
+        plural = f"{what}es" if what in ("patch", "class") else f"{what}s"
         range_ = f"{plural} 0..{count - 1}" if count else f"no {plural}"
         return f"{what} is {item}; {trace.model_name} has {range_}"
 
@@ -179,6 +183,8 @@ def _problem(trace: Trace, name: str, value: Any, space: str) -> str | None:
             of(layer) for layer in range(trace.layers + 1)
         )  # what some layer has may be chosen at any
         return outside(kind, value, max(count, 1))
+    if name == "target" and value is not None and trace.class_names:  # others do without a class
+        return outside("class", value, len(trace.class_names))
     if name == "patches":
         return next((problem for patch in value if (problem := outside("patch", patch, patches))), None)
     if name == "token" and isinstance(value, int):

@@ -38,7 +38,7 @@ class Panel(Model):
         What `Inspector.trace` returned.
     cursor : Cursor, optional
         Share one to make panels move together; without it the panel has its own.
-    layer, token, head, neuron, neuron_space, patches, overlay
+    layer, token, head, neuron, neuron_space, patches, target, overlay
         Where to start: set on the cursor.
 
     Raises
@@ -77,6 +77,9 @@ class Panel(Model):
     patches = t.List(Index())
     """The selected patches, as ascending patch indices."""
 
+    target = Index(None, allow_none=True)
+    """The class that is followed, 0..classes-1; None is the most probable one."""
+
     overlay = t.Enum(OVERLAYS, "similarity")
     """What is drawn over the image; `Cursor.overlay` lists the names."""
 
@@ -109,7 +112,7 @@ class Panel(Model):
                 setattr(self, name, getattr(cursor, name))
             cursor.observe(self._follow, names=list(POINTS))
             held.callback(cursor.unobserve, self._follow, names=list(POINTS))
-            self.observe(self._lead_to_none, names=["token", "head"])
+            self.observe(self._lead_to_none, names=["token", "head", "target"])
             self._held = held.pop_all()
 
     def _patch(self, token: Any) -> Any:
@@ -175,7 +178,7 @@ class Panel(Model):
         from vitwidgets.share import View
 
         token = None if self.token is None else self.trace.patch_grid.index(self.token)
-        spec = Spec(self.overlay, self.layer, token, self.head, self.neuron, self.neuron_space)
+        spec = Spec(self.overlay, self.layer, token, self.head, self.neuron, self.neuron_space, self.target)
         return View(self.trace, spec, tuple(self.patches))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:

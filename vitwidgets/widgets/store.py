@@ -9,6 +9,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import traitlets as t
 from PIL import Image
 
@@ -25,7 +26,7 @@ PICTURE_SIDE = 1024  # the page never draws a picture larger than this
 LARGEST = 12_000_000  # bytes of one layer's attention, head by head; what is larger is sent as its mean
 LARGEST_MAP = 24_000_000  # bytes of one map of tokens x tokens; what is larger is not sent
 
-# One packet is one array of one layer. Fields in the order in which they are fetched: large ones last.
+# Most packets are one array of one layer. Fields in the order in which they are fetched: large ones last.
 _FIELDS: dict[str, tuple[Callable[[Trace, int], Any], Dtype | None]] = {
     "tokens": (lambda trace, layer: trace.layer(layer), "float16"),
     "q": (lambda trace, layer: trace.queries(layer), "float16"),
@@ -37,6 +38,14 @@ _FIELDS: dict[str, tuple[Callable[[Trace, int], Any], Dtype | None]] = {
     "attention_mean": (lambda trace, layer: trace.attention(layer).mean(axis=0), None),
 }
 
+# Fetched only when something shows them: of the whole trace, and (the last) of one layer.
+_WHOLE: dict[str, Callable[[Trace], Any]] = {
+    "filters": lambda trace: trace.filters(),
+    "pixels": lambda trace: trace.pixels,
+    "readout": lambda trace: _readout(trace),
+}
+_COLOURS = "colours"
+
 _stores: weakref.WeakKeyDictionary[Trace, TraceStore] = weakref.WeakKeyDictionary()
 
 
@@ -44,8 +53,10 @@ class TraceStore(Model):
     """A trace as the page sees it: facts, a picture, and packets that arrive as they are asked for.
 
     A model without a face. Each packet is a ``Bytes`` trait named ``field_layer``
-    (``tokens_6``); the page lists in `wanted` what it lacks and the kernel answers by
-    setting those traits. Use `TraceStore.of`, which keeps one store per trace.
+    (``tokens_6``) or, of the whole trace, ``field``; the page lists in `wanted` what it
+    lacks and the kernel answers by setting those traits. The page fetches ``facts["packets"]``
+    by itself, ``facts["on_demand"]`` only when something shows them. Use `TraceStore.of`,
+    which keeps one store per trace.
 
     Parameters
     ----------
@@ -74,13 +85,14 @@ class TraceStore(Model):
     def __init__(self, trace: Trace, *, first: Iterable[str] = ()) -> None:
         self.trace = trace
         self._users: set[int] = set()
-        names = list(packet_names(trace))
-        self.add_traits(**{name: t.Bytes().tag(sync=True) for name in names})
+        names, rest = list(packet_names(trace)), list(names_on_demand(trace))
+        self._names = {*names, *rest}
+        self.add_traits(**{name: t.Bytes().tag(sync=True) for name in (*names, *rest)})
         super().__init__(
-            facts={**_facts(trace), "packets": names},
+            facts={**_facts(trace), "packets": names, "on_demand": rest},
             picture=_picture(trace.image),
             check=None if trace.checked is None else _found(trace.checked),
-            **{name: _answer_with(trace, name) for name in first},
+            **_answers_with(trace, first),
         )
 
     @classmethod
@@ -93,10 +105,10 @@ class TraceStore(Model):
 
     @t.observe("wanted")
     def _answer(self, change: Any) -> None:
+        lacking = [name for name in change["new"] if name in self._names and not getattr(self, name)]
         with self.hold_sync():
-            for name in change["new"]:
-                if name in self.facts["packets"] and not getattr(self, name):
-                    setattr(self, name, _answer_with(self.trace, name))
+            for name, answer in _answers_with(self.trace, lacking).items():
+                setattr(self, name, answer)
         if "check" in change["new"] and self.check is None:
             self.check = _check(self.trace)
 
@@ -126,8 +138,20 @@ def packet_names(trace: Trace) -> Iterator[str]:
                 yield f"{field}_{layer}"
 
 
+def names_on_demand(trace: Trace) -> Iterator[str]:
+    """The packets that are not fetched before something shows them."""
+    layers = range(trace.layers + 1)
+    if not _why_not(trace, "view", 0):
+        yield from ("filters", "pixels")
+    if not all(_why_not(trace, "evidence", layer) for layer in layers):
+        yield "readout"
+    yield from (f"{_COLOURS}_{layer}" for layer in layers if not _why_not(trace, "colours", layer))
+
+
 def packet(trace: Trace, name: str) -> bytes:
     """The packet called `name`, encoded."""
+    if name in _WHOLE:
+        return encode(_WHOLE[name](trace), "float16")
     field, _, layer = name.rpartition("_")
     array, dtype = _FIELDS[field]
     values = np.asarray(array(trace, int(layer)))
@@ -138,13 +162,20 @@ def packet(trace: Trace, name: str) -> bytes:
 
 def needed_first(trace: Trace, overlay: str, layer: int) -> list[str]:
     """The packets without which the first picture of `overlay` at `layer` cannot be drawn."""
-    shown = {"attention_from": _ATTENTION, "attention_to": _ATTENTION, "rollout": ("rollout",)}.get(
-        overlay, ()
-    )
-    return [f"{field}_{layer}" for field in _fields_of(trace, layer) if field in ("tokens", *shown)]
+    shown = ("tokens", *_SHOWN.get(overlay, ()))
+    there = [f"{field}_{layer}" for field in _fields_of(trace, layer) if field in shown]
+    rest = {"view": ("filters", "pixels"), "evidence": ("readout",), "colours": (f"{_COLOURS}_{layer}",)}
+    wanted = rest.get(overlay, ())
+    return there + [name for name in names_on_demand(trace) if name in wanted] if wanted else there
 
 
 _ATTENTION = ("q", "k", "lse", "attention", "attention_mean")
+_SHOWN: dict[str, tuple[str, ...]] = {
+    "attention_from": _ATTENTION,
+    "attention_to": _ATTENTION,
+    "rollout": ("rollout",),
+    "view": ("rollout",),
+}
 
 
 def _fields_of(trace: Trace, layer: int) -> list[str]:
@@ -165,6 +196,16 @@ def _attention_fields(trace: Trace, layer: int) -> list[str]:
 
 def _why_not(trace: Trace, field: Kind, layer: int) -> str:
     """Why the page gets no `field` of a layer, as a clause; empty where it does."""
+    if field == "colours":  # the components are those of all layers
+        return next((why for at in range(trace.layers + 1) if (why := trace.why_not(field, at))), "")
+    if field in ("view", "evidence"):
+        try:
+            why = trace.why_not(field, layer)
+        except RuntimeError as error:  # the model has changed since
+            return str(error)
+        if why or field == "evidence":
+            return why or _too_many_classes(trace)
+        return _why_not(trace, "rollout", layer)
     whole = field == "rollout" and layer > 0  # it is computed of all layers at once
     why = trace.why_not(field, trace.layers if whole else layer)
     if why or layer == 0 or field in ("tokens", "mlp") or _map_bytes(trace, layer) <= LARGEST_MAP:
@@ -174,16 +215,45 @@ def _why_not(trace: Trace, field: Kind, layer: int) -> str:
     return f"{trace.grid_of(layer).tokens} x {trace.grid_of(layer).tokens} weights are too large to send"
 
 
+def _too_many_classes(trace: Trace) -> str:
+    head = trace.readout
+    if head is None or 2 * head.weight.size <= LARGEST_MAP:
+        return ""
+    return f"what the head reads for {len(head.weight)} classes is too large to send"
+
+
+def _readout(trace: Trace) -> npt.NDArray[np.float32]:
+    """Weights of the head with the bias as a last column, (classes, D + 1)."""
+    head = trace.readout
+    assert head is not None
+    return np.column_stack([head.weight, head.bias])
+
+
 def _map_bytes(trace: Trace, layer: int) -> int:
     return 2 * trace.grid_of(layer).tokens ** 2
 
 
-def _answer_with(trace: Trace, name: str) -> bytes:
-    """The packet called `name`, or why there is none: what is computed by the model can fail."""
+def _answers_with(trace: Trace, names: Iterable[str]) -> dict[str, bytes]:
+    """Packets, or why there are none: what is computed by the model can fail."""
+    answers: dict[str, bytes] = {}
+    for name in names:
+        if name.startswith(f"{_COLOURS}_"):
+            answers |= _colours(trace)  # those of all layers are found together, and take little room
+            continue
+        try:
+            answers[name] = packet(trace, name)
+        except (RuntimeError, MemoryError) as error:
+            answers[name] = refuse(str(error) or type(error).__name__)
+    return answers
+
+
+def _colours(trace: Trace) -> dict[str, bytes]:
+    layers = range(trace.layers + 1)
     try:
-        return packet(trace, name)
-    except (RuntimeError, MemoryError) as error:
-        return refuse(str(error) or type(error).__name__)
+        answers = [encode(colours, "uint8") for colours in trace.colours()]
+    except (RuntimeError, MemoryError, np.linalg.LinAlgError) as error:
+        answers = [refuse(str(error) or type(error).__name__) for _ in layers]
+    return {f"{_COLOURS}_{layer}": answer for layer, answer in zip(layers, answers, strict=True)}
 
 
 def _check(trace: Trace) -> dict[str, Any]:
@@ -220,6 +290,11 @@ def _facts(trace: Trace) -> dict[str, Any]:
         "input": list(frame.input),
         "box": list(frame.box),
         "top": _top(trace),
+        "leading": _leading(trace),
+        "classes": list(trace.class_names),
+        "patch": [frame.input[0] // trace.grid[0], frame.input[1] // trace.grid[1]],
+        "channels": int(trace.pixels.shape[2]),
+        "eps": _eps(trace),
         "no_top": None if trace.has_predictions else "this model has no classifier",
         "notes": list(trace.notes),
     }
@@ -236,6 +311,21 @@ def _top(trace: Trace) -> list[list[str | float | None]]:
     """The first five predictions; None stands for a probability that is not finite, as JSON has no NaN."""
     top = trace.top(5) if trace.has_predictions else []
     return [[label, probability if isfinite(probability) else None] for label, probability in top]
+
+
+def _eps(trace: Trace) -> float:
+    """What the head's norm adds to the variance; 0 where nothing is read."""
+    try:
+        return 0.0 if trace.readout is None else trace.readout.eps
+    except RuntimeError:  # as `missing` says of "evidence"
+        return 0.0
+
+
+def _leading(trace: Trace) -> list[int]:
+    """The classes of the first five predictions."""
+    if not trace.has_predictions:
+        return []
+    return [int(index) for index in np.argsort(-trace.probabilities, kind="stable")[:5]]
 
 
 def _picture(image: Image.Image) -> bytes:

@@ -7,7 +7,7 @@ export interface Packet {
   values: Float32Array;
 }
 
-const ITEM_BYTES = { float16: 2, float32: 4, int8: 1, sparse: 2 };
+const ITEM_BYTES = { float16: 2, float32: 4, int8: 1, uint8: 1, sparse: 2 };
 type Dtype = keyof typeof ITEM_BYTES;
 
 /** Unpacks one packet. Throws an Error that says what is wrong with a damaged one. */
@@ -36,6 +36,7 @@ export function decode(packet: DataView | Uint8Array): Packet {
   const payload = bytes.slice(start).buffer;
   if (dtype === "float32") return { shape, values: new Float32Array(payload) };
   if (dtype === "float16") return { shape, values: widen(new Uint16Array(payload)) };
+  if (dtype === "uint8") return { shape, values: Float32Array.from(new Uint8Array(payload)) };
   if (dtype === "sparse") {
     const numbers = widen(new Uint16Array(payload, bits));
     return { shape, values: spread(new Uint8Array(payload, 0, bits), numbers, count) };

@@ -13,6 +13,7 @@ export interface Point {
   neuron: number;
   neuron_space: Spec["space"];
   patches: number[];
+  target: number | null;
   overlay: Overlay;
 }
 
@@ -21,8 +22,19 @@ export type Cursor = { readonly [Name in keyof Point]: ReadonlySignal<Point[Name
   move(to: Partial<Point>): void;
 };
 
-const OVERLAYS: Overlay[] = ["none", "similarity", "attention_from", "attention_to", "rollout", "neuron"];
-const NAMES = ["layer", "token", "head", "neuron", "neuron_space", "patches", "overlay"] as const;
+const OVERLAYS: Overlay[] = [
+  "none",
+  "similarity",
+  "attention_from",
+  "attention_to",
+  "rollout",
+  "neuron",
+  "view",
+  "evidence",
+  "norm",
+  "colours",
+];
+const NAMES = ["layer", "token", "head", "neuron", "neuron_space", "patches", "target", "overlay"] as const;
 
 const whole = (value: unknown) => Number.isSafeInteger(value);
 
@@ -34,6 +46,7 @@ const VALID: { [Name in keyof Point]: (value: unknown) => boolean } = {
   neuron: whole,
   neuron_space: (value) => value === "residual" || value === "mlp",
   patches: (value) => Array.isArray(value) && value.every(whole),
+  target: (value) => value === null || whole(value),
   overlay: (value) => OVERLAYS.includes(value as Overlay),
 };
 
@@ -44,6 +57,7 @@ const START: Point = {
   neuron: 0,
   neuron_space: "residual",
   patches: [],
+  target: null,
   overlay: "none",
 };
 

@@ -27,12 +27,24 @@ export interface Facts {
   box: [number, number, number, number];
   /** The most probable classes, best first, with their probabilities: null for one that is not a number. */
   top: [string, number | null][];
+  /** The numbers of these classes. */
+  leading: number[];
+  /** The names of all classes. */
+  classes: string[];
+  /** Height and width of a patch in the model input, in pixels. */
+  patch: [number, number];
+  /** Of the model input. */
+  channels: number;
+  /** What the head's norm adds to the variance. */
+  eps: number;
   /** Why there are no predictions, where there are none. */
   no_top: string | null;
   /** What a reader should know about this trace, non-finite activations for one. */
   notes: string[];
-  /** Every packet there is, in the order in which the page fetches them. */
+  /** The packets that every page fetches, in this order. */
   packets: string[];
+  /** Those that are fetched only when something shows them. */
+  on_demand: string[];
 }
 
 /** A token as the cursor names it: a patch index, a prefix token's name, or nothing. */

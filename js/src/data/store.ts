@@ -28,7 +28,7 @@ export interface Store {
   picture(): Promise<ImageBitmap>;
   /** Calls back after packets arrived, until the returned function is called. */
   onArrival(callback: () => void): () => void;
-  /** How many packets there are, how many of them have arrived, and whether the kernel has left a question open. */
+  /** How many packets every page fetches, how many of them have arrived, and whether the kernel has left a question open. */
   progress(): { arrived: number; total: number; silent: boolean };
   /** What the check of this trace found, or how far it is: null where nobody asked for one. */
   check(): Check | "running" | "silent" | null;
@@ -71,7 +71,8 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
       arrived.delete(name);
     }
   };
-  facts.packets.forEach(take);
+  const names = [...facts.packets, ...facts.on_demand];
+  names.forEach(take);
 
   /** Asks for the next few packets, unless an answer is still awaited. */
   const ask = () => {
@@ -94,7 +95,7 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
     }
   };
 
-  for (const name of facts.packets) {
+  for (const name of names) {
     model.on(`change:${name}`, () => {
       take(name);
       decoded.delete(name);
@@ -113,7 +114,7 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
     listeners.clear();
     picture?.then((bitmap) => bitmap.close());
     // JupyterLab keeps the model of a closed widget for as long as the kernel lives: leave it nothing to keep.
-    for (const name of [...facts.packets, "picture"]) model.set(name, null);
+    for (const name of [...names, "picture"]) model.set(name, null);
   });
 
   return {
@@ -140,7 +141,11 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
       ask();
       return () => listeners.delete(callback);
     },
-    progress: () => ({ arrived: arrived.size, total: facts.packets.length, silent }),
+    progress: () => ({
+      arrived: facts.packets.filter((name) => arrived.has(name)).length,
+      total: facts.packets.length,
+      silent,
+    }),
     check: () => model.get("check") ?? checking,
     verify() {
       checking = "running";

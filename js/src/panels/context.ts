@@ -7,6 +7,7 @@ import { type Facts, placeOf, type Token } from "../data/facts.ts";
 import { sourceOf } from "../data/source.ts";
 import type { Store } from "../data/store.ts";
 import { type Outcome, overlayField, type Source, type Spec } from "../math/overlay.ts";
+import type { ViewMode } from "../math/views.ts";
 import { HeatPainter } from "../ui/canvas.ts";
 
 /** The traits of a panel's own model. */
@@ -15,6 +16,7 @@ export interface PanelState {
   cursor: string;
   opacity: number;
   smooth: boolean;
+  view_mode: ViewMode;
 }
 
 export interface Context {
@@ -33,6 +35,10 @@ export interface Context {
   place(token: Token): number | null;
 }
 
+const SILENT: Outcome = {
+  kind: "missing",
+  reason: "this was not loaded yet, and the kernel does not answer",
+};
 const KEPT = 256; // fields remembered: all layers and heads of some clicks
 
 /** Opens the store and the cursor that a panel's model refers to. */
@@ -68,6 +74,7 @@ export async function openContext({ model, host, signal: until }: RenderProps<Pa
         head: cursor.head.value,
         neuron: cursor.neuron.value,
         space: cursor.neuron_space.value,
+        target: cursor.target.value,
         ...change,
       };
       const key = keyOf(spec);
@@ -77,6 +84,7 @@ export async function openContext({ model, host, signal: until }: RenderProps<Pa
       if (outcome.kind === "loading") {
         arrivals.value; // redraw when it has arrived
         store.want(outcome.needs);
+        if (store.progress().silent) return SILENT;
       } else {
         if (known.size >= KEPT) known.delete(known.keys().next().value as string);
         known.set(key, outcome);
@@ -88,9 +96,12 @@ export async function openContext({ model, host, signal: until }: RenderProps<Pa
 }
 
 /** Only what the overlay depends on, so that a change of head recomputes no similarity. */
-function keyOf({ overlay, layer, token, head, neuron, space }: Spec): string {
+function keyOf({ overlay, layer, token, head, neuron, space, target }: Spec): string {
   if (overlay === "none") return "none";
   if (overlay === "neuron") return `${overlay} ${layer} ${space} ${neuron}`;
+  if (overlay === "view") return `${overlay} ${layer} ${space} ${neuron} ${token}`;
+  if (overlay === "evidence") return `${overlay} ${layer} ${target}`;
+  if (overlay === "norm" || overlay === "colours") return `${overlay} ${layer}`;
   const attention = overlay === "attention_from" || overlay === "attention_to";
   return `${overlay} ${layer} ${token} ${attention ? head : ""}`;
 }

@@ -6,6 +6,7 @@ import type { Context } from "./context.ts";
 import { headGrid } from "./head_grid.ts";
 import { layerStrip } from "./layer_strip.ts";
 import type { Look } from "./look.ts";
+import { neuronCard } from "./neuron_card.ts";
 import { neuronGallery } from "./neuron_gallery.ts";
 import { note } from "./parts.ts";
 import { patchView } from "./patch_view.ts";
@@ -38,9 +39,9 @@ export function explorer(context: Context, look: Look): HTMLElement {
       h("span", "vw-status", {}, loading, verified(context)),
     ),
     remarks,
-    h("div", "vw-left", {}, patchView(context, look)),
+    h("div", "vw-left", {}, patchView(context, look), neuronCard(context, look)),
     h("div", "vw-right", {}, predictions(context), headGrid(context), neuronGallery(context)),
-    layerStrip(context),
+    layerStrip(context, look),
   );
 }
 

@@ -1,17 +1,19 @@
 // One small map per layer of the present overlay; the strip is the layer scrubber.
 
+import { shown } from "../math/overlay.ts";
 import { sized } from "../ui/canvas.ts";
 import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { watchWidth } from "../ui/width.ts";
 import type { Context } from "./context.ts";
+import type { Look } from "./look.ts";
 import { note, watchTheme } from "./parts.ts";
 
 const GAP = 4;
 const LABEL = 18;
 const STEP_MS = 450;
 
-export function layerStrip(context: Context): HTMLElement {
+export function layerStrip(context: Context, look: Look): HTMLElement {
   const { facts, cursor, painter, until } = context;
   const last = facts.layers;
   const canvas = h("canvas", "vw-strip", {
@@ -48,12 +50,14 @@ export function layerStrip(context: Context): HTMLElement {
     context2d.clearRect(0, 0, strip, height + LABEL + 6);
     const style = getComputedStyle(canvas);
     const chosen = cursor.layer.value;
+    const mode = look.mode.value;
     let reason = "";
     for (let layer = 0; layer <= last; layer++) {
       const left = layer * (cell + GAP);
       const outcome = context.field({ layer });
-      if (outcome.kind === "field") {
-        painter.paint(outcome, context2d, [left, 3, cell, height]);
+      const map = shown(outcome);
+      if (map) {
+        painter.paint(map, context2d, [left, 3, cell, height], { mode, small: true });
       } else {
         const told = reason !== "" && layer !== chosen;
         if (outcome.kind === "missing" && layer > 0 && !told) reason = outcome.reason;

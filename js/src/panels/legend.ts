@@ -2,38 +2,58 @@
 
 import { cssColor, diverging, sequential } from "../math/colormap.ts";
 import { sameGrid } from "../math/frame.ts";
+import type { ViewMode } from "../math/views.ts";
 import { paintRamp } from "../ui/canvas.ts";
 import { figure, h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import type { Context } from "./context.ts";
+import type { Look } from "./look.ts";
 import { note } from "./parts.ts";
 
 /** The colour scale: what is shown, from which value to which, in which unit. */
-export function legend(context: Context): HTMLElement {
+export function legend(context: Context, look: Look): HTMLElement {
   const { facts, cursor } = context;
   const title = h("span", "vw-legend-title");
   const ramp = h("canvas", "vw-ramp", { "aria-hidden": "true" });
   const low = h("span", "vw-number");
   const high = h("span", "vw-number");
   const unit = h("span", "vw-faint");
-  const element = h("div", "vw-legend", {}, title, h("div", "vw-scale", {}, low, ramp, high, unit));
-  let painted: boolean | null = null;
+  const marks = h("span", "vw-high-norm", { hidden: true });
+  const scale = h("div", "vw-scale", {}, low, ramp, high, unit);
+  const element = h("div", "vw-legend", {}, title, marks, scale);
+  let painted = "";
   perFrame(context.until, () => {
     const outcome = context.field();
-    element.classList.toggle("vw-idle", outcome.kind !== "field");
-    if (outcome.kind !== "field") return;
+    const idle = outcome.kind === "loading" || outcome.kind === "missing";
+    element.classList.toggle("vw-idle", idle);
+    if (idle) return;
     const { grid } = outcome;
     const size = sameGrid(grid, facts) ? "" : ` · ${grid.rows} × ${grid.cols}`;
     title.textContent = `${outcome.title} · layer ${cursor.layer.value}${size}`;
-    low.textContent = figure(outcome.low);
-    high.textContent = figure(outcome.high);
-    unit.textContent = outcome.unit;
-    if (painted !== outcome.diverging) {
-      paintRamp(ramp, outcome.diverging);
-      painted = outcome.diverging;
+    note(marks, outcome.kind === "field" ? highNorm(outcome.marked) : "");
+    low.hidden = high.hidden = ramp.hidden = outcome.kind === "colours";
+    if (outcome.kind === "colours") {
+      unit.textContent = "like colours: like tokens, in all layers";
+      return;
     }
+    const kind = outcome.kind === "view" ? look.mode.value : outcome.diverging ? "diverging" : "sequential";
+    const ends = outcome.kind === "view" ? viewEnds(outcome.limit, look.mode.value) : outcome;
+    low.textContent = figure(ends.low);
+    high.textContent = figure(ends.high);
+    unit.textContent = outcome.kind === "view" ? "filter × pixel" : outcome.unit;
+    if (painted !== kind) paintRamp(ramp, kind);
+    painted = kind;
   });
   return element;
+}
+
+function viewEnds(limit: number, mode: ViewMode): { low: number; high: number } {
+  return { low: mode === "signed" ? -limit : 0, high: limit };
+}
+
+function highNorm(marked: readonly number[] | undefined): string {
+  if (marked === undefined || marked.length === 0) return "";
+  return `${marked.length} high-norm ${marked.length === 1 ? "token" : "tokens"}`;
 }
 
 /** The prefix tokens as chips with their values, and how many patches are selected. */

@@ -2,33 +2,42 @@
 
 import type { AnyModel } from "@anywidget/types";
 import { type ReadonlySignal, signal } from "@preact/signals-core";
+import type { ViewMode } from "../math/views.ts";
 import type { PanelState } from "./context.ts";
+
+const NAMES = ["opacity", "smooth", "view_mode"] as const;
 
 export interface Look {
   /** 0 (only the photo) to 1 (only the overlay). */
   opacity: ReadonlySignal<number>;
   /** Blend between patches. */
   smooth: ReadonlySignal<boolean>;
-  change(to: Partial<Pick<PanelState, "opacity" | "smooth">>): void;
+  /** How a neuron's view is coloured. */
+  mode: ReadonlySignal<ViewMode>;
+  change(to: Partial<Pick<PanelState, (typeof NAMES)[number]>>): void;
 }
 
 export function openLook(model: AnyModel<PanelState>, until: AbortSignal): Look {
   const opacity = signal(model.get("opacity"));
   const smooth = signal(model.get("smooth"));
+  const mode = signal(modeOf(model));
   const follow = () => {
     opacity.value = model.get("opacity");
     smooth.value = model.get("smooth");
+    mode.value = modeOf(model);
   };
-  for (const event of ["change:opacity", "change:smooth"]) {
-    model.on(event, follow);
-    until.addEventListener("abort", () => model.off(event, follow));
+  for (const name of NAMES) {
+    model.on(`change:${name}`, follow);
+    until.addEventListener("abort", () => model.off(`change:${name}`, follow));
   }
   return {
     opacity,
     smooth,
+    mode,
     change(to) {
-      if (to.opacity !== undefined) model.set("opacity", to.opacity);
-      if (to.smooth !== undefined) model.set("smooth", to.smooth);
+      for (const name of NAMES) {
+        if (to[name] !== undefined) model.set(name, to[name]);
+      }
       try {
         model.save_changes();
       } catch {
@@ -36,4 +45,10 @@ export function openLook(model: AnyModel<PanelState>, until: AbortSignal): Look 
       }
     },
   };
+}
+
+/** What the model says; panels without the photo have no say in it. */
+function modeOf(model: AnyModel<PanelState>): ViewMode {
+  const mode = model.get("view_mode");
+  return mode === "positive" || mode === "magnitude" ? mode : "signed";
 }

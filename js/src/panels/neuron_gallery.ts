@@ -2,20 +2,23 @@
 
 import { sameGrid } from "../math/frame.ts";
 import { contrast, moments, strongest } from "../math/neurons.ts";
-import { tokensOf } from "../math/overlay.ts";
+import { type Overlay, tokensOf } from "../math/overlay.ts";
 import { type Cell, cellGrid } from "../ui/cells.ts";
 import { figure, h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import type { Context } from "./context.ts";
-import { neuronPicker } from "./neuron_picker.ts";
+import { neuronPicker, overlayOfNeuron } from "./neuron_picker.ts";
 import { note, remark, smallMap, watchTheme } from "./parts.ts";
 
 const SIDE = 76;
 const SHOWN = 12;
+const NEURON: ReadonlySet<Overlay> = new Set<Overlay>(["neuron", "view"]);
 
 export function neuronGallery(context: Context): HTMLElement {
   const { source, cursor, until } = context;
-  const grid = cellGrid("neurons", (key) => cursor.move({ neuron: Number(key), overlay: "neuron" }));
+  const grid = cellGrid("neurons", (key) =>
+    cursor.move({ neuron: Number(key), overlay: overlayOfNeuron(cursor.overlay.value) }),
+  );
   const place = h("span", "vw-count");
   const hint = h("span", "vw-hint");
   const theme = watchTheme(until);
@@ -44,7 +47,7 @@ export function neuronGallery(context: Context): HTMLElement {
         label: `#${neuron}`,
         note: score,
         spoken: `${space === "mlp" ? "MLP " : ""}neuron ${neuron}, ${score} standard deviations`,
-        chosen: cursor.overlay.value === "neuron" && cursor.neuron.value === neuron,
+        chosen: NEURON.has(cursor.overlay.value) && cursor.neuron.value === neuron,
         paint: (canvas) => smallMap(context, canvas, outcome, SIDE),
       };
     });

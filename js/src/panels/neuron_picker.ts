@@ -1,10 +1,15 @@
 // A box that jumps to a neuron by its number, and the choice of where neurons live.
 
-import type { Spec } from "../math/overlay.ts";
+import type { Overlay, Spec } from "../math/overlay.ts";
 import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { segmented } from "../ui/segmented.ts";
 import type { Context } from "./context.ts";
+
+/** What shows a neuron that was just chosen: its view where a view is shown, otherwise its activation. */
+export function overlayOfNeuron(present: Overlay): Overlay {
+  return present === "view" ? "view" : "neuron";
+}
 
 export function neuronPicker({ source, cursor, until }: Context): HTMLElement {
   /** How many neurons the layer has; the input counts like the first block. */
@@ -36,7 +41,7 @@ export function neuronPicker({ source, cursor, until }: Context): HTMLElement {
   const jump = () => {
     const neuron = Number(box.value);
     const valid = box.value !== "" && Number.isInteger(neuron) && neuron >= 0 && neuron <= Number(box.max);
-    if (valid) cursor.move({ neuron, overlay: "neuron" });
+    if (valid) cursor.move({ neuron, overlay: overlayOfNeuron(cursor.overlay.value) });
     else box.value = String(cursor.neuron.value);
   };
   perFrame(until, () => {

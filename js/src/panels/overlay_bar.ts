@@ -1,25 +1,42 @@
 // Which overlay is shown, which of its kind, and how it lies on the image.
 
 import type { Overlay } from "../math/overlay.ts";
+import type { ViewMode } from "../math/views.ts";
 import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
-import { segmented } from "../ui/segmented.ts";
+import { type Option, segmented, segmentedGroups } from "../ui/segmented.ts";
 import type { Context } from "./context.ts";
 import type { Look } from "./look.ts";
 import { neuronPicker } from "./neuron_picker.ts";
 
-const OVERLAYS: readonly (readonly [Overlay, string])[] = [
-  ["similarity", "Similarity"],
-  ["attention_from", "Attention from"],
-  ["attention_to", "Attention to"],
-  ["rollout", "Rollout"],
-  ["neuron", "Neuron"],
-  ["none", "Photo"],
+/** In groups: of a token, of a neuron, of a class, of the layer, nothing. */
+const OVERLAYS: readonly Option<Overlay>[][] = [
+  [
+    ["similarity", "Similarity", "how like the pinned token each token is"],
+    ["attention_from", "Attention from", "what the pinned token attends to"],
+    ["attention_to", "Attention to", "which tokens attend to the pinned one"],
+    ["rollout", "Rollout", "how much of each patch is in the pinned token"],
+  ],
+  [
+    ["neuron", "Neuron", "the activation of one neuron"],
+    ["view", "View", "what one neuron sees of the picture from the pinned token"],
+  ],
+  [["evidence", "Evidence", "what the head reads for a class from each token"]],
+  [
+    ["norm", "Norm", "how long each token is"],
+    ["colours", "Colours", "three principal components of the tokens"],
+  ],
+  [["none", "Photo", "no overlay"]],
+];
+const MODES: readonly Option<ViewMode>[] = [
+  ["signed", "Signed"],
+  ["positive", "Positive"],
+  ["magnitude", "Magnitude"],
 ];
 
 export function overlayBar(context: Context, look: Look): HTMLElement {
   const { facts, source, cursor, until } = context;
-  const kinds = segmented("overlay", OVERLAYS, (overlay) => cursor.move({ overlay }));
+  const kinds = segmentedGroups("overlay", OVERLAYS, (overlay) => cursor.move({ overlay }));
 
   const head = h("select", "vw-select", {
     "aria-label": "attention head",
@@ -30,6 +47,7 @@ export function overlayBar(context: Context, look: Look): HTMLElement {
     head.append(h("option", "", { value: index }, `head ${index}`));
   }
   const neuron = neuronPicker(context);
+  const mode = segmented("signs of the view", MODES, (view_mode) => look.change({ view_mode }));
 
   const opacity = h("input", "vw-range", {
     type: "range",
@@ -52,7 +70,9 @@ export function overlayBar(context: Context, look: Look): HTMLElement {
       option.hidden = index > heads; // the first is the mean
     });
     head.value = cursor.head.value === null ? "" : String(cursor.head.value);
-    neuron.hidden = overlay !== "neuron";
+    neuron.hidden = overlay !== "neuron" && overlay !== "view";
+    mode.element.hidden = overlay !== "view";
+    mode.show(look.mode.value);
     opacity.value = String(look.opacity.value);
     smooth.checked = look.smooth.value;
   });
@@ -63,6 +83,7 @@ export function overlayBar(context: Context, look: Look): HTMLElement {
     kinds.element,
     head,
     neuron,
+    mode.element,
     h(
       "div",
       "vw-look",

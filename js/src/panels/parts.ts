@@ -1,7 +1,8 @@
 // Small pieces that several panels are made of.
 
 import { type ReadonlySignal, signal } from "@preact/signals-core";
-import type { Outcome } from "../math/overlay.ts";
+import { type Outcome, shown } from "../math/overlay.ts";
+import type { ViewMode } from "../math/views.ts";
 import { sized } from "../ui/canvas.ts";
 import { h } from "../ui/dom.ts";
 import type { Context } from "./context.ts";
@@ -14,8 +15,8 @@ export function note(element: HTMLElement, text: string): void {
 
 /** Why there is no picture, in words; empty where there is one. */
 export function remark(outcome: Outcome): string {
-  if (outcome.kind === "field") return "";
-  return outcome.kind === "loading" ? "loading…" : outcome.reason;
+  if (outcome.kind === "loading") return "loading…";
+  return outcome.kind === "missing" ? outcome.reason : "";
 }
 
 /** Paints `outcome` as one small map, `side` CSS pixels wide; an empty frame where there is none. */
@@ -24,12 +25,14 @@ export function smallMap(
   canvas: HTMLCanvasElement,
   outcome: Outcome,
   side: number,
+  mode: ViewMode = "signed",
 ) {
   const height = Math.round((side * facts.rows) / facts.cols);
   const context = sized(canvas, side, height);
   context.clearRect(0, 0, side, height); // the colour of nothing is translucent: no other map may show through
-  if (outcome.kind === "field") {
-    painter.paint(outcome, context, [0, 0, side, height]);
+  const map = shown(outcome);
+  if (map) {
+    painter.paint(map, context, [0, 0, side, height], { mode, small: true });
   } else {
     context.fillStyle = getComputedStyle(canvas).getPropertyValue("--vw-empty");
     context.fillRect(0, 0, side, height);

@@ -1,9 +1,9 @@
 // The photo with its patch grid, one overlay and its colour scale.
 
 import { computed, type Signal, signal } from "@preact/signals-core";
-import { cellAt, type Frame, type Grid, patchAt } from "../math/frame.ts";
-import type { Outcome } from "../math/overlay.ts";
-import { sized } from "../ui/canvas.ts";
+import { cellAt, type Frame, type Grid, patchAt, sameGrid } from "../math/frame.ts";
+import { type Outcome, type Overlay, shown } from "../math/overlay.ts";
+import { HeatPainter, sized } from "../ui/canvas.ts";
 import { figure, h } from "../ui/dom.ts";
 import { now, perFrame } from "../ui/effects.ts";
 import { watchWidth } from "../ui/width.ts";
@@ -16,11 +16,20 @@ import { backdrop, drawStage, type Layout, layOut, patchesIn } from "./stage.ts"
 
 const MAX_HEIGHT = 560;
 const PREVIEW = 112;
+/** What another pinned token would show otherwise. */
+const OF_A_TOKEN: ReadonlySet<Overlay> = new Set<Overlay>([
+  "similarity",
+  "attention_from",
+  "attention_to",
+  "rollout",
+  "view",
+]);
 const DRAG = 4; // pixels that a hand may tremble in a click
 
 export function patchView(context: Context, look: Look): HTMLElement {
-  const { facts, source, cursor, painter, store, until } = context;
+  const { facts, source, cursor, store, until } = context;
   const { rows, cols } = facts;
+  const painter = new HeatPainter(); // of its own: under a moving pointer it paints the same again and again
   const frame: Frame = { original: facts.original, input: facts.input, box: facts.box };
 
   const canvas = h("canvas", "vw-image", {
@@ -28,7 +37,7 @@ export function patchView(context: Context, look: Look): HTMLElement {
     role: "application",
     "aria-roledescription": "patch grid",
   });
-  const tip = tooltip(context);
+  const tip = tooltip(context, look);
   const message = h("div", "vw-message", { hidden: true });
   const live = liveText();
   const stage = h("div", "vw-stage", {}, canvas, tip.element, message);
@@ -39,54 +48,58 @@ export function patchView(context: Context, look: Look): HTMLElement {
     overlayBar(context, look),
     stage,
     chips(context),
-    legend(context),
+    legend(context, look),
     live.element,
   );
 
   const width = watchWidth(stage, until);
   const theme = watchTheme(until);
   const photo = signal<ImageBitmap | null>(null);
+  const undecoded = signal("");
   const pointed = signal<number | null>(null);
   const focused = signal<number | null>(null);
   const dragged = signal<ReadonlySet<number> | null>(null);
   const place = computed(() => (width.value === 0 ? null : layOut(frame, facts, width.value, MAX_HEIGHT)));
-  const picture = computed(() => (photo.value && place.value ? backdrop(photo.value, place.value) : null));
   const colours = computed(() => {
     theme.value;
     const style = getComputedStyle(canvas);
     return { shade: style.getPropertyValue("--vw-shade"), select: style.getPropertyValue("--vw-select") };
   });
+  const back = computed(() => place.value && backdrop(photo.value, place.value, colours.value.shade));
+  const selected = computed(() => dragged.value ?? new Set(cursor.patches.value));
 
   store.picture().then(
     (bitmap) => {
       photo.value = bitmap;
     },
-    () => note(message, "the picture could not be decoded"),
+    () => {
+      undecoded.value = "the picture could not be decoded";
+    },
   );
 
   now(until, () => {
     const layout = place.value;
-    if (layout === null) return;
+    if (layout === null || back.value === null) return;
     const outcome = context.field();
     const token = cursor.token.value;
+    const map = shown(outcome);
+    const how = { smooth: look.smooth.value, mode: look.mode.value };
     drawStage(
       sized(canvas, layout.width, layout.height),
       layout,
       source.grid(cursor.layer.value),
-      picture.value,
-      outcome.kind === "field"
-        ? { heat: outcome, painter, opacity: look.opacity.value, smooth: look.smooth.value }
-        : null,
+      back.value,
+      map && { map, painter, opacity: look.opacity.value, how },
       {
         pinned: typeof token === "number" && token < rows * cols ? token : null,
         pointed: pointed.value,
         focused: focused.value,
-        selected: dragged.value ?? new Set(cursor.patches.value),
+        selected: selected.value,
       },
       colours.value,
     );
-    note(message, remark(outcome));
   });
+  perFrame(until, () => note(message, remark(context.field()) || undecoded.value));
 
   perFrame(until, () => {
     const patch = pointed.value ?? focused.value;
@@ -112,12 +125,15 @@ export function patchView(context: Context, look: Look): HTMLElement {
 
 /** The value of `outcome` at a patch, with its unit; empty where there is none. */
 function reading(outcome: Outcome, patch: number, { facts, source, cursor }: Context): string {
-  const row = source.row(cursor.layer.value, facts.prefix.length + patch);
-  return outcome.kind === "field" ? `${figure(outcome.values[row])} ${outcome.unit}` : "";
+  if (outcome.kind !== "field" && outcome.kind !== "view") return "";
+  const place = facts.prefix.length + patch;
+  const row = sameGrid(outcome.grid, facts) ? place : source.row(cursor.layer.value, place);
+  const high = outcome.kind === "field" && outcome.marked?.includes(row);
+  return `${figure(outcome.values[row])} ${outcome.unit}${high ? " · high-norm token" : ""}`;
 }
 
 /** Name and value of the patch under the pointer, and what pinning it would show. */
-function tooltip(context: Context) {
+function tooltip(context: Context, look: Look) {
   const { facts, source, cursor } = context;
   const name = h("strong", "");
   const value = h("span", "vw-tip-value");
@@ -135,14 +151,14 @@ function tooltip(context: Context) {
       const place = facts.prefix.length + patch;
       name.textContent = source.tokenName(layer, place);
       value.textContent = reading(outcome, patch, context);
-      const overlay = cursor.overlay.value;
       const token = context.place(cursor.token.value);
       const pinned = token !== null && source.row(layer, token) === source.row(layer, place);
-      const there = pinned || overlay === "neuron" ? null : context.field({ token: place });
+      const own = !pinned && OF_A_TOKEN.has(cursor.overlay.value);
+      const there = own ? context.field({ token: place }) : null;
       preview.hidden = there === null || there.kind === "missing";
       if (there !== null && !preview.hidden) {
-        smallMap(context, canvas, there, PREVIEW);
-        caption.textContent = there.kind === "field" ? "its own map · click to pin" : remark(there);
+        smallMap(context, canvas, there, PREVIEW, look.mode.value);
+        caption.textContent = remark(there) || "its own map · click to pin";
       }
       element.hidden = false;
       const grid = source.grid(layer);

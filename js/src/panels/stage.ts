@@ -1,7 +1,8 @@
 // Drawing the image with its grid, its overlay and its marks. No events here.
 
 import { cellAt, cellsInRect, type Frame, type Grid, patchBox, sameGrid } from "../math/frame.ts";
-import { type Heat, type HeatPainter, sized } from "../ui/canvas.ts";
+import type { Shown } from "../math/overlay.ts";
+import { type HeatPainter, type How, sized } from "../ui/canvas.ts";
 
 export type Rectangle = readonly [left: number, top: number, width: number, height: number];
 
@@ -71,17 +72,34 @@ export interface Marks {
   selected: ReadonlySet<number>;
 }
 
-export interface Colours {
+/** What lies over the picture, and how. */
+export interface Overlaid {
+  map: Shown;
+  painter: HeatPainter;
+  opacity: number;
+  how: How;
+}
+
+/** Of the page's theme. */
+export interface Theme {
   shade: string;
   select: string;
 }
 
-/** The picture where it lies on the canvas. Drawn once: to scale it well takes longer than all that a click draws. */
-export function backdrop(photo: ImageBitmap, layout: Layout): HTMLCanvasElement {
+/**
+ * All that does not change from click to click: the picture, veiled where the model did not see it. Drawn once: to
+ * scale a picture well takes longer than all that a click draws.
+ */
+export function backdrop(photo: ImageBitmap | null, layout: Layout, shade: string): HTMLCanvasElement {
   const canvas = document.createElement("canvas");
   const on = sized(canvas, layout.width, layout.height);
   on.imageSmoothingQuality = "high";
-  on.drawImage(photo, ...layout.picture);
+  if (photo) on.drawImage(photo, ...layout.picture);
+  on.fillStyle = shade;
+  on.beginPath();
+  on.rect(0, 0, layout.width, layout.height);
+  on.rect(...layout.seen);
+  on.fill("evenodd");
   return canvas;
 }
 
@@ -90,26 +108,28 @@ export function drawStage(
   on: CanvasRenderingContext2D,
   layout: Layout,
   grid: Grid,
-  picture: CanvasImageSource | null,
-  overlay: { heat: Heat; painter: HeatPainter; opacity: number; smooth: boolean } | null,
+  back: CanvasImageSource,
+  overlay: Overlaid | null,
   marks: Marks,
-  colours: Colours,
+  theme: Theme,
 ): void {
-  on.clearRect(0, 0, layout.width, layout.height);
-  if (picture) {
-    on.imageSmoothingEnabled = false; // it has the canvas's own size
-    on.drawImage(picture, 0, 0, layout.width, layout.height);
-  }
-  shadeUnseen(on, layout, colours.shade);
+  on.globalCompositeOperation = "copy"; // takes the place of what was there: one pass less than to clear it first
+  on.imageSmoothingEnabled = false; // it has the canvas's own size
+  on.drawImage(back, 0, 0, layout.width, layout.height);
+  on.globalCompositeOperation = "source-over";
   if (overlay && overlay.opacity > 0) {
     on.globalAlpha = overlay.opacity;
-    overlay.painter.paint(overlay.heat, on, layout.seen, overlay.smooth);
+    overlay.painter.paint(overlay.map, on, layout.seen, overlay.how);
     on.globalAlpha = 1;
   }
   drawGrid(on, layout, grid);
   const { finest } = layout;
   const cell = (patch: number) => layout.cell(cellAt(patch, finest, grid), grid);
-  if (marks.selected.size > 0) outlineSelection(on, layout, marks.selected, colours.select);
+  if (overlay?.map.kind === "field" && overlay.map.marked) {
+    const prefix = overlay.map.values.length - grid.rows * grid.cols;
+    for (const row of overlay.map.marked) markHigh(on, layout.cell(row - prefix, grid));
+  }
+  if (marks.selected.size > 0) outlineSelection(on, layout, marks.selected, theme.select);
   if (marks.focused !== null) outline(on, cell(marks.focused), "#fff", [3, 3]);
   if (marks.pointed !== null) outline(on, cell(marks.pointed), "#fff");
   if (marks.pinned === null) return;
@@ -117,33 +137,33 @@ export function drawStage(
   if (!sameGrid(finest, grid)) dot(on, layout.cell(marks.pinned, finest));
 }
 
-function shadeUnseen(on: CanvasRenderingContext2D, layout: Layout, shade: string): void {
-  const [left, top, width, height] = layout.seen;
-  on.fillStyle = shade;
-  on.beginPath();
-  on.rect(0, 0, layout.width, layout.height);
-  on.rect(left, top, width, height);
-  on.fill("evenodd");
-}
-
+/** Faint lines between patches. */
 function drawGrid(on: CanvasRenderingContext2D, { seen }: Layout, { rows, cols }: Grid): void {
   const [left, top, width, height] = seen;
   if (width / cols < 7) return; // lines closer than that would hide the picture
-  on.beginPath();
+  on.fillStyle = "rgba(255, 255, 255, 0.2)";
   for (let col = 0; col <= cols; col++) {
-    const x = left + (col * width) / cols;
-    on.moveTo(x, top);
-    on.lineTo(x, top + height);
+    on.fillRect(Math.round(left + (col * width) / cols - 0.5), top, 1, height);
   }
   for (let row = 0; row <= rows; row++) {
-    const y = top + (row * height) / rows;
-    on.moveTo(left, y);
-    on.lineTo(left + width, y);
+    on.fillRect(left, Math.round(top + (row * height) / rows - 0.5), width, 1);
   }
-  on.strokeStyle = "rgba(255, 255, 255, 0.22)";
-  on.lineWidth = 0.75;
+}
+
+/** A token of high norm: a small ring that reads on every colour of both maps. */
+function markHigh(on: CanvasRenderingContext2D, [x, y, w, h]: Rectangle): void {
+  on.beginPath();
+  on.arc(x + w / 2, y + h / 2, Math.max(2, Math.min(w, h) * 0.22), 0, 2 * Math.PI);
+  on.strokeStyle = "rgba(255, 255, 255, 0.95)";
+  on.lineWidth = 3.5;
+  on.stroke();
+  on.strokeStyle = HIGH;
+  on.lineWidth = 1.75;
   on.stroke();
 }
+
+/** The colour of the mark of high norm, which no map contains. */
+export const HIGH = "#c2185b";
 
 function outline(
   on: CanvasRenderingContext2D,

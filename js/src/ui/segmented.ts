@@ -7,21 +7,41 @@ export interface Segmented<Value extends string> {
   show(value: Value): void;
 }
 
-/** `options` are pairs of a value and its label. Arrow keys choose, as in any radio group. */
+/** A value, its label, and what it says when pointed at. */
+export type Option<Value extends string> = readonly [value: Value, label: string, title?: string];
+
+/** Arrow keys choose, as in any radio group. */
 export function segmented<Value extends string>(
   name: string,
-  options: readonly (readonly [Value, string])[],
+  options: readonly Option<Value>[],
   choose: (value: Value) => void,
 ): Segmented<Value> {
-  const buttons = options.map(([value, label]) =>
+  return segmentedGroups(name, [options], choose);
+}
+
+/** The same for options in groups, each in a frame of its own, of all of which one holds. */
+export function segmentedGroups<Value extends string>(
+  name: string,
+  groups: readonly (readonly Option<Value>[])[],
+  choose: (value: Value) => void,
+): Segmented<Value> {
+  const options = groups.flat();
+  const buttons = options.map(([value, label, title]) =>
     h(
       "button",
       "vw-segment",
-      { type: "button", role: "radio", click: () => choose(value), "data-value": value },
+      { type: "button", role: "radio", click: () => choose(value), "data-value": value, title },
       label,
     ),
   );
-  const element = h("div", "vw-segmented", { role: "radiogroup", "aria-label": name }, ...buttons);
+  let next = 0;
+  const frames = groups.map((group) => {
+    next += group.length;
+    return h("div", "vw-segmented", {}, ...buttons.slice(next - group.length, next));
+  });
+  const element = frames.length === 1 ? frames[0] : h("div", "vw-groups", {}, ...frames);
+  element.setAttribute("role", "radiogroup");
+  element.setAttribute("aria-label", name);
   element.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (step === undefined) return;

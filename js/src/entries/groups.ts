@@ -1,0 +1,2 @@
+// The groups have no behaviour of their own: panels read and write their model.
+export default {};

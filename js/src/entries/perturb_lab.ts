@@ -1,0 +1,4 @@
+import { mountPair } from "../panels/pair.ts";
+import { perturbLab } from "../panels/perturb_lab.ts";
+
+export default mountPair(perturbLab);

@@ -1,0 +1,1 @@
+"""Still pictures of panels that are not maps of the image."""

@@ -1,0 +1,519 @@
+"""The tokens of a layer as points in the plane."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+import traitlets as t
+from PIL import Image
+
+from vitwidgets.analysis.layout import pca_layouts, tsne_layouts
+from vitwidgets.runs import LatestRun, Run
+from vitwidgets.widgets.base import Index, built
+from vitwidgets.widgets.codec import encode
+from vitwidgets.widgets.groups import Groups
+from vitwidgets.widgets.panel import Panel, _kept
+
+if TYPE_CHECKING:
+    from vitwidgets.analysis.objects import Labels, Masks
+    from vitwidgets.trace import Trace
+    from vitwidgets.widgets.cursor import Cursor
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+ColorBy = Literal["group", "cluster", "similarity", "attention", "norm", "image"]
+Projection = Literal["tsne", "pca"]
+ClusterMethod = Literal["kmeans", "agglomerative", "dbscan"]
+
+LARGEST = 16_000_000  # bytes of attention that is not kept as queries and keys, and is still averaged
+
+
+@dataclass
+class _Known:
+    """What was computed of a trace, for the next map of it."""
+
+    pca: bytes
+    tsne: bytes = b""
+    notes: list[str] = field(default_factory=list)
+    received: dict[int, Floats] = field(default_factory=dict)
+
+
+_known: weakref.WeakKeyDictionary[Trace, _Known] = weakref.WeakKeyDictionary()
+
+
+class TokenMap(Panel):
+    """The tokens of the cursor's layer as points: tokens that are alike lie close together.
+
+    Laid out by PCA at once, and by t-SNE as soon as that is computed, beside the kernel's own work. Changing
+    the layer moves the points. Click pins a token, dragging selects patches with a lasso (shift adds, alt
+    takes away), and selections can be kept as groups.
+
+    Parameters
+    ----------
+    trace : Trace
+        What `Inspector.trace` returned.
+    cursor : Cursor, optional
+        Share one to make panels move together; without it the panel has its own.
+    masks : array_like, sequence of array_like, PIL image or path, optional
+        Objects in the original picture, each of which becomes a group: a boolean array (K, H, W), a list of
+        (H, W) ones, a label image, or a palette PNG.
+    labels : mapping of int to str, or sequence of str, optional
+        Class name of each mask value.
+    groups : Groups, optional
+        Share one to make panels show the same groups; without it the panel has its own.
+    color_by, projection, tween, pixels, cluster_method, cluster_count, cluster_eps
+        The traits below.
+    layer, token, head, neuron, neuron_space, patches, overlay
+        Where to start: set on the cursor.
+
+    Raises
+    ------
+    TypeError
+        If `trace`, `cursor` or `groups` is of another type, or a keyword is unknown.
+    ValueError
+        If the masks do not fit the picture, or the groups are of another patch grid.
+    traitlets.TraitError
+        If a value is outside what the trace has; the message says the range.
+
+    Examples
+    --------
+    >>> import vitwidgets as vw
+    >>> scene = vw.demo.scene(7)
+    >>> trace = vw.Inspector("demo").trace(scene.image)
+    >>> token_map = vw.TokenMap(trace, color_by="cluster", layer=4)
+    >>> token_map.points("pca").shape
+    (65, 2)
+    """
+
+    _esm = built("token_map.js")
+    _ended = ExitStack()  # what close() lets go
+    _from_page = (
+        "color_by",
+        "projection",
+        "tween",
+        "pixels",
+        "cluster_method",
+        "cluster_count",
+        "cluster_eps",
+    )
+
+    groups = _kept()
+    """The `Groups` that the panel shows; panels may share it."""
+
+    color_by = t.Enum(get_args(ColorBy), "group").tag(sync=True)
+    """What colours mean: ``"group"``, ``"cluster"``, ``"similarity"`` (to the pinned token), ``"attention"``
+    (received, the mean of all heads and tokens), ``"norm"`` or ``"image"`` (the patch's own colour)."""
+
+    projection = t.Enum(get_args(Projection), "tsne").tag(sync=True)
+    """How points are laid out: ``"tsne"`` (``"pca"`` until it is ready) or ``"pca"``."""
+
+    tween = t.Bool(True).tag(sync=True)
+    """Whether points move to where they are in the next layer, instead of jumping there. Readers whose
+    system asks for reduced motion see them jump."""
+
+    pixels = t.Bool(False).tag(sync=True)
+    """Draw each patch's pixels instead of a dot."""
+
+    cluster_method = t.Enum(get_args(ClusterMethod), "kmeans").tag(sync=True)
+    """How clusters are found: ``"kmeans"``, ``"agglomerative"`` (average linkage of cosines) or
+    ``"dbscan"``."""
+
+    cluster_count = Index(4, min=1, max=64).tag(sync=True)
+    """How many clusters k-means and agglomerative clustering make, 1..64."""
+
+    cluster_eps = t.Float(0.8, min=0.05, max=10).tag(sync=True)
+    """DBSCAN's ``eps``, 0.05..10, in units of the mean distance of patches that are consecutive in the
+    sequence."""
+
+    pca = t.Bytes().tag(sync=True)
+    """Packet (sum of tokens over layers, 2): the PCA layouts of all layers, one after the other."""
+
+    tsne = t.Bytes().tag(sync=True)
+    """Packet like `pca`: the t-SNE layouts; empty until they are ready."""
+
+    received = t.Bytes().tag(sync=True)
+    """Packet (sum of tokens over layers,): attention that each token receives; empty until it is ready."""
+
+    labels = t.Bytes().tag(sync=True)
+    """Packet (sum of patches over layers,): cluster of each patch, -1 for none; empty until it is ready."""
+
+    cluster_note = t.Unicode().tag(sync=True)
+    """``"clustering…"`` while clusters are computed, or why there are none."""
+
+    progress = t.Float(0).tag(sync=True)
+    """How much of t-SNE is done, 0..1."""
+
+    notes = t.List(t.Unicode()).tag(sync=True)
+    """What a reader should know about layouts and groups."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        cursor: Cursor | None = None,
+        masks: Masks | None = None,
+        labels: Labels | None = None,
+        groups: Groups | None = None,
+        **kwargs: Any,
+    ) -> None:
+        from vitwidgets.trace import Trace
+
+        if groups is not None and not isinstance(groups, Groups):
+            raise TypeError(f"groups must be a vitwidgets.Groups; got {type(groups).__name__}")
+        if masks is None and labels is not None:
+            raise ValueError("labels= names the values of masks, but there is no masks=")
+        self._opened = False
+        self._receiving = 0
+        self._clusters: list[npt.NDArray[np.int64]] | None = None
+        self._layouts: LatestRun[tuple[bytes, list[str]]] = LatestRun(
+            done=self._laid_out, failed=self._not_laid_out, progress=self._tell, delay=0
+        )
+        self._receipts: LatestRun[Floats] = LatestRun(done=self._received, failed=self._not_received, delay=0)
+        self._clustering: LatestRun[list[npt.NDArray[np.int64]]] = LatestRun(
+            done=self._clustered, failed=self._not_clustered
+        )
+        with ExitStack() as held:
+            for runs in (self._layouts, self._receipts, self._clustering):
+                held.callback(runs.close)
+            if groups is None:
+                groups = Groups()
+                held.callback(groups.close)
+            if isinstance(trace, Trace):  # the panel says what is wrong with anything else
+                self._stages = _stages(trace)
+                self._open(trace, groups, masks, labels)
+            self.set_trait("groups", groups)
+            super().__init__(trace, cursor=cursor, **kwargs)
+            self._ended = held.pop_all()
+        self._opened = True
+        self._start()
+
+    def _open(self, trace: Trace, groups: Groups, masks: Masks | None, labels: Labels | None) -> None:
+        """Take what is there at once: PCA, groups, and what another map of the trace computed."""
+        groups.bind(trace)
+        notes = [] if masks is None else groups.add_masks(masks, trace, labels=labels)
+        known = _known.get(trace)
+        if known is None:
+            known = _known[trace] = _Known(_packed(trace, _over_stages(trace, self._stages, pca_layouts)))
+        self.pca, self.tsne, self.notes = known.pca, known.tsne, notes + known.notes
+        self.progress = 1.0 if known.tsne else 0.0
+
+    def close(self) -> None:
+        """Close the panel, end its computations, and close the groups and the cursor if it made them."""
+        super().close()
+        self._ended.close()
+
+    # ------------------------------------------------------------------ for scripts
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all layouts and clusters are computed.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds for each of them; by default as long as it takes.
+
+        Returns
+        -------
+        bool
+            False if time ran out.
+        """
+        while busy := [runs for runs in (self._layouts, self._receipts, self._clustering) if runs.busy]:
+            if not all(runs.wait(timeout) for runs in busy):
+                return False
+        return True
+
+    def points(self, projection: Projection | None = None, layer: int | None = None) -> Floats:
+        """Where the tokens of a layer lie.
+
+        Parameters
+        ----------
+        projection : {"tsne", "pca"}, optional
+            That of the panel if not given.
+        layer : int, optional
+            ``0..L``; the cursor's if not given.
+
+        Returns
+        -------
+        ndarray, shape (N, 2), float32
+            In sequence order, with an RMS radius of 1 about 0; NaN for a token that is not finite.
+
+        Raises
+        ------
+        ValueError
+            If t-SNE is not ready; `wait` waits for it.
+        """
+        from vitwidgets.widgets.codec import decode
+
+        which = projection or self.projection
+        if which not in get_args(Projection):
+            raise ValueError(f"projection is one of {', '.join(get_args(Projection))}; got {which!r}")
+        packet = self.tsne if which == "tsne" else self.pca
+        if not packet:
+            raise ValueError("t-SNE is not ready; call wait() first, or take the points of 'pca'")
+        here = self.layer if layer is None else layer
+        counts = [self.trace.grid_of(other).tokens for other in range(self.trace.layers + 1)]
+        return np.split(decode(packet), np.cumsum(counts)[:-1])[here]
+
+    @property
+    def clusters(self) -> list[npt.NDArray[np.int64]] | None:
+        """Cluster of each patch, (rows * cols,) for each layer ``0..L``, -1 for none; None until computed."""
+        return self._clusters
+
+    def still(self, *, width: int = 1200) -> Image.Image:
+        """The map as it is now, as a still picture, drawn without a browser.
+
+        Parameters
+        ----------
+        width : int
+            Width of the picture in pixels, at least 300.
+
+        Returns
+        -------
+        PIL.Image.Image
+            RGB, on white.
+
+        Raises
+        ------
+        ValueError
+            If `width` is under 300.
+        """
+        from vitwidgets.stills.token_map import draw
+
+        ready = self.projection == "pca" or not self.tsne
+        points = self.points("pca" if ready else "tsne")
+        clusters = None if self._clusters is None else self._clusters[self.layer]
+        received = _known[self.trace].received.get(self.layer)
+        return draw(
+            self._view(),
+            points,
+            self.color_by,
+            self.groups.all,
+            clusters=clusters,
+            received=received,
+            method="PCA" if ready else "t-SNE",
+            width=width,
+        )
+
+    # ------------------------------------------------------------------ layouts
+
+    def _start(self) -> None:
+        if self.color_by == "cluster":
+            self._cluster()
+        if self.tsne:
+            self._receive()
+            return
+        tables = {layer: self.trace.layer(layer) for stage in self._stages for layer in stage}
+        trace, stages = self.trace, self._stages
+        self._layouts.request(lambda run: _lay_out(trace, stages, tables, run))
+
+    def _tell(self, share: float) -> None:
+        self.progress = share
+
+    def _laid_out(self, result: tuple[bytes, list[str]]) -> None:
+        known = _known[self.trace]
+        known.tsne, known.notes = result
+        with self.hold_sync():
+            self.tsne, self.progress = known.tsne, 1.0
+            self.notes = [*self.notes, *known.notes]
+        self._receive()
+
+    def _not_laid_out(self, error: Exception) -> None:
+        with self.hold_sync():
+            self.progress, self.notes = 1.0, [*self.notes, f"no t-SNE: {error}"]
+        self._receive()
+
+    # ------------------------------------------------------------------ attention received
+
+    def _receive(self) -> None:
+        """Compute the next layer's; the model may be asked for it, so that is done here, layer by layer."""
+        known = _known[self.trace].received
+        layer = next((layer for layer in range(1, self.trace.layers + 1) if layer not in known), None)
+        if layer is None:
+            self._show_received()
+            return
+        self._receiving = layer
+        try:
+            work = _receipts(self.trace, layer)
+        except (RuntimeError, MemoryError, ValueError) as error:
+            self._not_received(error)
+            return
+        self._receipts.request(work)
+
+    def _received(self, values: Floats) -> None:
+        _known[self.trace].received[self._receiving] = values
+        self._receive()
+
+    def _not_received(self, error: Exception) -> None:
+        self.log.warning("no attention received at layer %d: %s", self._receiving, error)
+        self._received(np.full(self.trace.grid_of(self._receiving).tokens, np.nan, np.float32))
+
+    def _show_received(self) -> None:
+        first = np.full(self.trace.grid_of(0).tokens, np.nan, np.float32)
+        known = _known[self.trace].received
+        layers = [first, *(known[layer] for layer in range(1, self.trace.layers + 1))]
+        self.received = encode(np.concatenate(layers), "float32")
+        if self._clusters is None and not self._clustering.busy:
+            self._cluster()
+
+    # ------------------------------------------------------------------ clusters
+
+    @t.observe("cluster_method", "cluster_count", "cluster_eps")
+    def _cluster_again(self, _change: Any) -> None:
+        if self._opened:
+            self._cluster()
+
+    @t.observe("color_by")
+    def _cluster_now(self, _change: Any) -> None:
+        """Do what comes last first, where it is what the reader wants to see."""
+        wanted = self.color_by == "cluster" and self._clusters is None
+        if self._opened and wanted and not self._clustering.busy:
+            self._cluster()
+
+    def _cluster(self) -> None:
+        method, count, eps = self.cluster_method, self.cluster_count, self.cluster_eps
+        trace, stages = self.trace, self._stages
+        skip = len(trace.prefix)
+        tables = {layer: trace.layer(layer)[skip:] for stage in stages for layer in stage}
+        self.cluster_note = "clustering…"
+        self._clustering.request(lambda run: _cluster(trace, stages, tables, method, count, eps, run))
+
+    def _clustered(self, labels: list[npt.NDArray[np.int64]]) -> None:
+        self._clusters = labels
+        with self.hold_sync():
+            self.labels, self.cluster_note = encode(np.concatenate(labels), "float32"), ""
+
+    def _not_clustered(self, error: Exception) -> None:
+        self.cluster_note = f"no clusters: {error}"
+
+
+# ---------------------------------------------------------------------- beside the kernel
+
+
+def _stages(trace: Trace) -> list[list[int]]:
+    """The layers that have tokens; those that follow each other with the same number of them are together."""
+    stages: list[list[int]] = []
+    for layer in range(trace.layers + 1):
+        if trace.why_not("tokens", layer):
+            continue
+        last = stages[-1][-1] if stages else None
+        if last is not None and trace.grid_of(last).tokens == trace.grid_of(layer).tokens:
+            stages[-1].append(layer)
+        else:
+            stages.append([layer])
+    return stages
+
+
+def _over_stages(
+    trace: Trace, stages: list[list[int]], lay_out: Callable[[list[Floats]], Floats]
+) -> dict[int, Floats]:
+    """Layouts by layer; each stage is laid out by itself."""
+    points: dict[int, Floats] = {}
+    for stage in stages:
+        points |= zip(stage, lay_out([trace.layer(layer) for layer in stage]), strict=True)
+    return points
+
+
+def _packed(trace: Trace, points: dict[int, Floats]) -> bytes:
+    """Layouts of all layers as one packet; NaN for a layer that has none."""
+    layers = range(trace.layers + 1)
+    none = np.float32(np.nan)
+    tables = [points.get(layer, np.full((trace.grid_of(layer).tokens, 2), none)) for layer in layers]
+    return encode(np.concatenate(tables), "float16")
+
+
+def _lay_out(
+    trace: Trace, stages: list[list[int]], tables: dict[int, Floats], run: Run
+) -> tuple[bytes, list[str]]:
+    """Lay out by t-SNE."""
+    points: dict[int, Floats] = {}
+    notes: list[str] = []
+    work = [len(stage) * len(tables[stage[0]]) ** 2 for stage in stages]
+    for number, stage in enumerate(stages):
+        tell = partial(_tell_part, run, sum(work[:number]) / sum(work), work[number] / sum(work))
+        found = tsne_layouts([tables[layer] for layer in stage], progress=tell, cancelled=run.cancelled)
+        points |= zip(stage, found.points, strict=True)
+        notes += found.notes
+    return _packed(trace, points), notes
+
+
+def _tell_part(run: Run, before: float, share: float, done: int, of: int) -> None:
+    run.progress(before + share * done / of)
+
+
+def _receipts(trace: Trace, layer: int) -> Callable[[Run], Floats]:
+    """Prepare the attention that each token of a layer receives, (N,): mean over heads and tokens."""
+    N, heads = trace.grid_of(layer).tokens, trace.heads_of(layer)
+    nothing = np.full(N, np.nan, np.float32)
+    if heads == 0 or trace.why_not("attention", layer):
+        return lambda _: nothing
+    queries, keys = trace.queries(layer), trace.keys(layer)
+    if queries is not None and keys is not None:
+        return lambda _: _received_of(queries, keys)
+    if 4 * heads * N * N > LARGEST:
+        return lambda _: nothing
+    attention = trace.attention(layer)
+    return lambda _: np.asarray(attention.mean(axis=(0, 1), dtype=np.float64), np.float32)
+
+
+def _received_of(queries: Floats, keys: Floats) -> Floats:
+    """Mean over heads and rows of the softmax of ``queries @ keys.T``, both (heads, N, head_dim)."""
+    total = np.zeros(queries.shape[1])
+    for q, k in zip(queries, keys, strict=True):
+        scores = q @ k.T
+        np.exp(scores - scores.max(axis=1, keepdims=True), out=scores)
+        total += (scores / scores.sum(axis=1, keepdims=True)).sum(axis=0)
+    return np.asarray(total / (queries.shape[0] * queries.shape[1]), np.float32)
+
+
+def _cluster(
+    trace: Trace,
+    stages: list[list[int]],
+    tables: dict[int, Floats],
+    method: ClusterMethod,
+    count: int,
+    eps: float,
+    run: Run,
+) -> list[npt.NDArray[np.int64]]:
+    """Cluster of each patch of each layer, numbered alike in layers that follow each other."""
+    from vitwidgets.analysis.clusters import match
+
+    if method != "dbscan" and count > trace.patch_grid.patches:
+        raise ValueError(f"{count} clusters are more than the {trace.patch_grid.patches} patches")
+    labels = [np.full(trace.grid_of(layer).patches, -1, np.int64) for layer in range(trace.layers + 1)]
+    for stage in stages:
+        for layer in stage:
+            if run.cancelled():
+                return labels
+            finite = np.isfinite(tables[layer]).all(axis=1)
+            if finite.any():
+                labels[layer][finite] = _labels(tables[layer][finite], method, count, eps)
+        for layer, matched in zip(stage, match([labels[layer] for layer in stage]), strict=True):
+            labels[layer] = matched
+    return labels
+
+
+def _labels(tokens: Floats, method: ClusterMethod, count: int, eps: float) -> npt.NDArray[np.int64]:
+    """Cluster of each of some tokens; a coarse layer has as many clusters as tokens at most."""
+    from vitwidgets.analysis.clusters import cluster
+
+    if method == "dbscan":
+        step = (
+            float(np.linalg.norm(np.diff(tokens.astype(np.float64), axis=0), axis=1).mean())
+            if len(tokens) > 1
+            else 0
+        )
+        return cluster(tokens, method, **({"eps": eps * step} if step > 0 else {}))
+    if method == "agglomerative":  # a token of length 0 has no direction
+        directed = np.linalg.norm(tokens, axis=1) > 0
+        found = np.full(len(tokens), -1, np.int64)
+        if directed.sum() > 1:
+            few = min(count, int(directed.sum()))
+            found[directed] = cluster(tokens[directed], method, n_clusters=few)
+        return found
+    return cluster(tokens, method, n_clusters=min(count, len(tokens)))
