@@ -31,7 +31,7 @@ js: js/node_modules/install.stamp  ## the front end: tests, build, sizes
 	cd js && npm run --silent build
 
 unit: setup vitwidgets/static/vitwidgets.css
-	$(pytest) --ignore=tests/browser --ignore=tests/notebooks $(ARGS)
+	$(pytest) --ignore=tests/browser --ignore=tests/notebooks -n 2 $(ARGS)
 
 browser: setup vitwidgets/static/vitwidgets.css chromium
 	$(pytest) tests/browser $(ARGS)

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from vitwidgets.anatomy import Anatomy, Attention, Block, Grid, plain
 from vitwidgets.errors import Cancelled, ModelError
-from vitwidgets.hooks import State, eval_mode, plain_attention, state_of
+from vitwidgets.hooks import State, eval_mode, plain_attention, state_of, turn
 from vitwidgets.interventions import UNCHANGED, Edits
 from vitwidgets.record import Record
 from vitwidgets.replay import Call, Replay, UnitsReplay
@@ -77,7 +77,7 @@ def capture(
     """
     keeper = _Keeper(anatomy, x, precision, set(keep), layers, edits, cancelled)
     try:
-        with ExitStack() as stack:
+        with turn, ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(plain_attention())
             was_training, parts = stack.enter_context(eval_mode(anatomy.model))

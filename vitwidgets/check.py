@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitwidgets.anatomy import Attention, Point, plain
 from vitwidgets.capture import run
-from vitwidgets.hooks import at, eval_mode, plain_attention
+from vitwidgets.hooks import at, eval_mode, plain_attention, turn
 from vitwidgets.record import Record
 from vitwidgets.replay import Weights
 from vitwidgets.watch import Substitute
@@ -93,7 +93,7 @@ def check(record: Record, x: Tensor) -> Check:
         raise RuntimeError("the model is not at hand: this trace was detached, or loaded from a file")
     errors: dict[int, float] = {}
     busy: set[int] = set()
-    with ExitStack() as stack:
+    with turn, ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(plain_attention())
         stack.enter_context(eval_mode(anatomy.model))

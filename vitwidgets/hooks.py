@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -13,6 +14,10 @@ from vitwidgets.anatomy import Point
 
 State: TypeAlias = dict[int, tuple[int, ...]]
 """By identity: of parameters where they are and how often they were written, of modules their hooks."""
+
+turn = threading.RLock()
+"""Held by whoever hooks or calls a model, whatever the thread: hooks and train flags are the model's own, the
+fast path of attention is the process's, so two that watch at the same time would hear each other."""
 
 _ONLOOKERS = frozenset({"vitwidgets", "transformers"})  # whose hooks watch, and change nothing
 

@@ -23,7 +23,7 @@ from vitwidgets.ends import LiveEnds
 from vitwidgets.errors import Cancelled, ImageError, ModelError
 from vitwidgets.families import anatomy
 from vitwidgets.geometry import Frame, PatchGrid
-from vitwidgets.hooks import eval_mode
+from vitwidgets.hooks import eval_mode, turn
 from vitwidgets.images import ImageSource, open_image
 from vitwidgets.interventions import Ablation, Intervention, Transplant, prepare
 from vitwidgets.labels import class_names as name_classes
@@ -326,7 +326,7 @@ class Inspector:
                     f"{sorted(shapes)}; run them with batch=1"
                 )
             x = torch.cat(inputs).to(self.device, self.dtype)
-            with torch.no_grad(), eval_mode(self.model), self._eager(), self._explained():
+            with turn, torch.no_grad(), eval_mode(self.model), self._eager(), self._explained():
                 rows.append(run(self.anatomy, x).float().cpu())
             done += len(inputs)
             if progress is not None:

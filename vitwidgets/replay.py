@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from vitwidgets.anatomy import Attention, Units
 from vitwidgets.errors import ModelError
-from vitwidgets.hooks import State, at, eval_mode, parts_of, plain_attention, state_of
+from vitwidgets.hooks import State, at, eval_mode, parts_of, plain_attention, state_of, turn
 from vitwidgets.shelf import Precision, Shelf
 from vitwidgets.watch import Listener, ReachedError, Scores, Spelled, Weigher
 
@@ -125,7 +125,7 @@ class Call:
             args = (tokens.clone() if tokens is self.tokens else tokens, *args)
         else:
             kwargs = {self.name: tokens.clone() if tokens is self.tokens else tokens, **kwargs}
-        with ExitStack() as stack:
+        with turn, ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(eval_mode(self.module))
             stack.enter_context(plain_attention())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import isnan
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import traitlets as t
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Look(Panel):
     """A panel with an image under an overlay."""
 
-    _from_page = ("opacity", "smooth", "view_mode")
+    _from_page: ClassVar[tuple[str, ...]] = ("opacity", "smooth", "view_mode")
 
     opacity = t.Float(0.65, min=0, max=1).tag(sync=True)
     """How opaque the overlay is, 0 (only the photo) to 1 (only the overlay)."""

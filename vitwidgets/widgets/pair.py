@@ -63,7 +63,7 @@ class Pair(Look):
         As for every panel: it moves both sides.
     """
 
-    _from_page: ClassVar[tuple[str, ...]] = (*Look._from_page, "shared_scale")  # type: ignore[assignment]
+    _from_page: ClassVar[tuple[str, ...]] = (*Look._from_page, "shared_scale")
     _right: object = None  # who holds the stores of the right side
     _open: tuple[TraceStore, ...] = ()  # them, the one that is shown last
 

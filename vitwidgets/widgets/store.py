@@ -189,7 +189,7 @@ def _attention_fields(trace: Trace, layer: int) -> list[str]:
     """As what a layer's attention is sent: what it is computed from, or itself, or the mean of its heads."""
     if _why_not(trace, "attention", layer):
         return []
-    if trace.queries(layer) is not None:
+    if trace.has_queries(layer):
         return ["q", "k", "lse"]
     return ["attention" if trace.heads_of(layer) * _map_bytes(trace, layer) <= LARGEST else "attention_mean"]
 
@@ -210,7 +210,7 @@ def _why_not(trace: Trace, field: Kind, layer: int) -> str:
     why = trace.why_not(field, trace.layers if whole else layer)
     if why or layer == 0 or field in ("tokens", "mlp") or _map_bytes(trace, layer) <= LARGEST_MAP:
         return why
-    if field == "attention" and trace.queries(layer) is not None:
+    if field == "attention" and trace.has_queries(layer):
         return ""
     return f"{trace.grid_of(layer).tokens} x {trace.grid_of(layer).tokens} weights are too large to send"
 

@@ -26,7 +26,7 @@ export function sourceOf({ facts, array, failure }: Pick<Store, "facts" | "array
   const { prefix } = facts;
   const finest: Grid = facts;
   const grids = facts.grids.map(([rows, cols]): Grid => ({ rows, cols }));
-  const packets = new Set(facts.packets);
+  const packets = new Set([...facts.packets, ...facts.on_demand]);
   const field = (name: string) => (layer: number) => array(`${name}_${layer}`);
   const grid = (layer: number) => grids[layer] ?? finest;
   const meanOnly = (layer: number) => packets.has(`attention_mean_${layer}`);

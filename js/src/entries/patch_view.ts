@@ -1,4 +1,18 @@
-import { mount } from "../panels/mount.ts";
+import type { AnyModel, RenderProps } from "@anywidget/types";
+import { type GroupsState, openGroups } from "../data/groups.ts";
+import { openContext, type PanelState } from "../panels/context.ts";
+import { openLook } from "../panels/look.ts";
 import { patchView } from "../panels/patch_view.ts";
+import { showIn } from "../panels/root.ts";
 
-export default mount(patchView);
+type State = Record<string, unknown> & PanelState & { groups: string };
+
+export default {
+  render: (props: RenderProps<State>) =>
+    showIn(props, async () => {
+      const context = await openContext(props as unknown as RenderProps<PanelState>);
+      const model = await props.host.getModel<GroupsState>(props.model.get("groups"));
+      const groups = openGroups(model as AnyModel<GroupsState>, props.signal);
+      return patchView(context, openLook(props.model as never, props.signal), groups);
+    }),
+};

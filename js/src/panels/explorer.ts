@@ -1,5 +1,6 @@
-// The whole workbench: five regions under one cursor.
+// The whole workbench: its regions under one cursor.
 
+import type { Groups } from "../data/groups.ts";
 import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import type { Context } from "./context.ts";
@@ -13,7 +14,7 @@ import { patchView } from "./patch_view.ts";
 import { predictions } from "./predictions.ts";
 import { verified } from "./verified.ts";
 
-export function explorer(context: Context, look: Look): HTMLElement {
+export function explorer(context: Context, look: Look, groups: Groups, map: HTMLElement): HTMLElement {
   const { facts, store, arrivals, until } = context;
   const loading = h("span", "vw-hint");
   const remarks = h("div", "vw-remarks", {}, ...facts.notes.map((text) => h("div", "", {}, text)));
@@ -39,9 +40,10 @@ export function explorer(context: Context, look: Look): HTMLElement {
       h("span", "vw-status", {}, loading, verified(context)),
     ),
     remarks,
-    h("div", "vw-left", {}, patchView(context, look), neuronCard(context, look)),
+    h("div", "vw-left", {}, patchView(context, look, groups), neuronCard(context, look)),
     h("div", "vw-right", {}, predictions(context), headGrid(context), neuronGallery(context)),
     layerStrip(context, look),
+    map,
   );
 }
 

@@ -1,6 +1,7 @@
 // The photo with its patch grid, one overlay and its colour scale.
 
 import { computed, type Signal, signal } from "@preact/signals-core";
+import type { Groups } from "../data/groups.ts";
 import { cellAt, type Frame, type Grid, patchAt, sameGrid } from "../math/frame.ts";
 import { type Outcome, type Overlay, shown } from "../math/overlay.ts";
 import { HeatPainter, sized } from "../ui/canvas.ts";
@@ -26,7 +27,7 @@ const OF_A_TOKEN: ReadonlySet<Overlay> = new Set<Overlay>([
 ]);
 const DRAG = 4; // pixels that a hand may tremble in a click
 
-export function patchView(context: Context, look: Look): HTMLElement {
+export function patchView(context: Context, look: Look, groups: Groups | null = null): HTMLElement {
   const { facts, source, cursor, store, until } = context;
   const { rows, cols } = facts;
   const painter = new HeatPainter(); // of its own: under a moving pointer it paints the same again and again
@@ -95,6 +96,7 @@ export function patchView(context: Context, look: Look): HTMLElement {
         pointed: pointed.value,
         focused: focused.value,
         selected: selected.value,
+        groups: groups?.all.value ?? [],
       },
       colours.value,
     );

@@ -70,6 +70,7 @@ export interface Marks {
   pointed: number | null;
   focused: number | null;
   selected: ReadonlySet<number>;
+  groups: readonly { colour: string; patches: readonly number[] }[];
 }
 
 /** What lies over the picture, and how. */
@@ -128,6 +129,10 @@ export function drawStage(
   if (overlay?.map.kind === "field" && overlay.map.marked) {
     const prefix = overlay.map.values.length - grid.rows * grid.cols;
     for (const row of overlay.map.marked) markHigh(on, layout.cell(row - prefix, grid));
+  }
+  const count = finest.rows * finest.cols;
+  for (const { colour, patches } of marks.groups) {
+    outlineSelection(on, layout, new Set(patches.filter((patch) => patch < count)), colour);
   }
   if (marks.selected.size > 0) outlineSelection(on, layout, marks.selected, theme.select);
   if (marks.focused !== null) outline(on, cell(marks.focused), "#fff", [3, 3]);
@@ -203,7 +208,7 @@ function dot(on: CanvasRenderingContext2D, [x, y, w, h]: Rectangle): void {
   on.stroke();
 }
 
-/** The border between selected patches and the rest. */
+/** The border between some patches and the rest. */
 function outlineSelection(
   on: CanvasRenderingContext2D,
   layout: Layout,

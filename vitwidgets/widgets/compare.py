@@ -1,0 +1,181 @@
+"""Two traces side by side: two images, two models, or before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import traitlets as t
+
+from vitwidgets.analysis.projection import colours
+from vitwidgets.widgets.base import built
+from vitwidgets.widgets.codec import encode
+from vitwidgets.widgets.pair import Pair
+
+if TYPE_CHECKING:
+    from vitwidgets.trace import Trace
+    from vitwidgets.widgets.cursor import Cursor
+
+SIDES = ("left", "right")
+
+
+class Match(NamedTuple):
+    """A patch of one picture that is like a token of the other.
+
+    Attributes
+    ----------
+    patch : int
+        Its index.
+    cosine : float
+        With the pinned token, -1..1.
+    """
+
+    patch: int
+    cosine: float
+
+
+class Compare(Pair):
+    """Two images, two models, or before and after, side by side under one cursor.
+
+    With the overlay "similarity", a patch that is clicked on one side is compared with the tokens of the
+    other side too, and its best match there is outlined. Every other overlay shows each trace as it is.
+
+    Parameters
+    ----------
+    trace_a, trace_b : Trace
+        What stands on the left and on the right. They may differ in model, grid and depth: the cursor stays
+        within what both have.
+    cursor : Cursor, optional
+        Share one to move together with other panels.
+    **kwargs
+        Traits: those below, and the cursor's.
+
+    Raises
+    ------
+    TypeError
+        If one is no Trace, or a keyword is unknown.
+    traitlets.TraitError
+        If a trait does not take its value.
+
+    Examples
+    --------
+    >>> import vitwidgets as vw
+    >>> inspector = vw.Inspector("demo")
+    >>> a, b = inspector.trace([vw.demo.scene(7).image, vw.demo.scene(8).image])
+    >>> compare = vw.Compare(a, b, layer=6, token=(4, 5))
+    >>> len(compare.matches(3))
+    3
+    """
+
+    _esm = built("compare.js")
+    _regions = ("image",)
+    _from_page = (*Pair._from_page, "side", "shared_colours")
+
+    side = t.Enum(SIDES, "left").tag(sync=True)
+    """Which side the pinned token is of: the one that was clicked last."""
+
+    shared_colours = t.Bool(False).tag(sync=True)
+    """Whether the overlay "colours" has one set of principal components, of both traces together at each
+    layer, so that equal colours mean alike tokens; needs layers of equal width."""
+
+    palette = t.Tuple(t.Bytes(), t.Bytes(), default_value=(b"", b""), read_only=True).tag(sync=True)
+    """The shared colours of both sides, all layers one after another, as packets; empty until asked for."""
+
+    def __init__(
+        self, trace_a: Trace, trace_b: Trace, *, cursor: Cursor | None = None, **kwargs: Any
+    ) -> None:
+        from vitwidgets.trace import Trace
+
+        for trace, which in ((trace_a, "first"), (trace_b, "second")):
+            if not isinstance(trace, Trace):
+                raise TypeError(f"Compare needs two Traces; the {which} is {type(trace).__name__}")
+        self.traces = trace_a, trace_b
+        kwargs.setdefault("titles", _names(trace_a, trace_b))
+        super().__init__(trace_a, trace_b, cursor=cursor, **kwargs)
+
+    @t.validate("shared_colours")
+    def _of_one_width(self, proposal: Any) -> Any:
+        reason = self._no_shared_colours() if proposal["value"] else ""
+        if reason:
+            raise t.TraitError(f"there are no shared colours: {reason}")
+        return proposal["value"]
+
+    def _no_shared_colours(self) -> str:
+        for layer in range(self._depth() + 1):
+            reason = self.why_no_matches(layer)
+            if reason:
+                return reason
+        return ""
+
+    def _depth(self) -> int:
+        return min(trace.layers for trace in self.traces)
+
+    @t.observe("shared_colours")
+    def _paint(self, change: Any) -> None:
+        if not change["new"] or self.palette[0]:
+            return
+        sides: tuple[list[Any], list[Any]] = ([], [])
+        for layer in range(self._depth() + 1):
+            tables = [trace.layer(layer)[len(trace.prefix) :] for trace in self.traces]
+            for side, painted in zip(sides, colours(tables, over="images"), strict=True):
+                side.append(painted)
+        self.set_trait("palette", tuple(encode(np.concatenate(side), "uint8") for side in sides))
+
+    def why_no_matches(self, layer: int | None = None) -> str:
+        """Why tokens of the two sides cannot be compared at a layer; empty where they can.
+
+        Parameters
+        ----------
+        layer : int, optional
+            By default the cursor's.
+        """
+        at = self.layer if layer is None else layer
+        for trace in self.traces:
+            reason = trace.why_not("tokens", at)
+            if reason:
+                return f"{trace.model_name} has no tokens at layer {at}: {reason}"
+        widths = [trace.width_of(at) for trace in self.traces]
+        if widths[0] != widths[1]:
+            return (
+                f"the tokens of layer {at} have {widths[0]} numbers on the left and {widths[1]} on the right"
+            )
+        return ""
+
+    def matches(self, count: int = 5) -> list[Match]:
+        """The patches of the other side that are most like the pinned token, by cosine at the cursor's layer.
+
+        Parameters
+        ----------
+        count : int
+            How many at most.
+
+        Returns
+        -------
+        list of Match
+            Best first; patches are those of the layer's own grid. Tokens that are not finite are left out.
+
+        Raises
+        ------
+        ValueError
+            If no token is pinned, or the sides cannot be compared at this layer; says why.
+        """
+        from vitwidgets.analysis.overlay import row_of
+
+        reason = self.why_no_matches()
+        if reason or self.token is None:
+            raise ValueError(reason or "no token is pinned: set the cursor's token first")
+        here, there = self.traces if self.side == "left" else self.traces[::-1]
+        token = here.layer(self.layer)[row_of(here, self.layer, here.patch_grid.index(self.token))]
+        patches = there.layer(self.layer)[len(there.prefix) :]
+        lengths = np.linalg.norm(patches, axis=1) * np.linalg.norm(token)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosines = np.where(lengths == 0, 0, patches @ token / lengths)
+        order = np.argsort(-cosines, kind="stable")
+        best = [patch for patch in order.tolist() if np.isfinite(cosines[patch])][:count]
+        return [Match(patch, float(np.clip(cosines[patch], -1, 1))) for patch in best]
+
+
+def _names(trace_a: Trace, trace_b: Trace) -> tuple[str, str]:
+    if trace_a.model_name == trace_b.model_name:
+        return "left", "right"
+    return trace_a.model_name, trace_b.model_name
