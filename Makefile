@@ -15,7 +15,8 @@ demo: .venv/lab.stamp  ## open JupyterLab on the tour (on a server: make demo AR
 	$(bin)/vitwidgets demo --folder notebooks $(ARGS)
 
 test: lint js setup chromium  ## every check; the environment's set-up included
-	$(pytest) $(ARGS)
+	$(pytest) --ignore=tests/browser --ignore=tests/notebooks -n 2 $(ARGS)
+	$(pytest) tests/browser tests/notebooks $(ARGS)
 
 setup: .venv/dev.stamp
 

@@ -316,7 +316,7 @@ class Inspector:
             raise ValueError(f"batch must be at least 1, got {batch}")
         rows: list[Tensor] = []
         remaining, done = iter(images), 0
-        while inputs := [self._input(image)[0] for image in islice(remaining, batch)]:
+        while inputs := [self._pixels(image) for image in islice(remaining, batch)]:
             if cancelled is not None and cancelled():
                 raise Cancelled(f"cancelled after {done} images")
             shapes = {tuple(x.shape[1:]) for x in inputs}
@@ -411,6 +411,10 @@ class Inspector:
                 )
             )
         return traces
+
+    def _pixels(self, image: Traceable) -> Tensor:
+        """Model input alone: the picture of one that was changed takes time to make."""
+        return self._input(image.pixels if isinstance(image, ModelInput) else image)[0]
 
     def _input(self, image: Traceable) -> tuple[Tensor, Image.Image | None, Frame | None, list[str]]:
         """Model input, original picture, frame, and what a reader should know."""

@@ -60,6 +60,8 @@ class View:
         Blend between patches.
     mode : str
         How a neuron's view is drawn: "signed", "positive" or "magnitude".
+    across : Field or None
+        What is shown in place of what `spec` asks for: similarity to a token of another trace.
     """
 
     trace: Trace
@@ -68,6 +70,7 @@ class View:
     opacity: float = 0.65
     smooth: bool = False
     mode: Mode = "signed"
+    across: Field | None = None
 
     @cached_property
     def source(self) -> Source:
@@ -76,6 +79,8 @@ class View:
 
     def field(self, **change: object) -> Outcome:
         """The overlay, with some of its specification changed."""
+        if self.across is not None and not change:
+            return self.across
         return overlay_field(replace(self.spec, **change), self.source)  # type: ignore[arg-type]
 
 

@@ -162,6 +162,7 @@ def test_layer_0_says_what_it_lacks(bench: Workbench) -> None:
         bench.lab.settle()
         assert message.inner_text() == bench.expected()["missing"]
     bench.overlay("rollout")
+    bench.python(overlay="rollout")
     bench.check_image()
     assert message.is_hidden()
 

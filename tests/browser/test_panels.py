@@ -7,6 +7,7 @@ import pytest
 from browser.lab import DARK, HIGH_CONTRAST, LIGHT
 from browser.models import page_models
 from browser.workbench import Workbench
+from playwright.sync_api import expect
 
 PANELS = """
 shared = vw.Cursor(layer=2, token=11)
@@ -117,8 +118,9 @@ def test_ten_panels_on_one_trace_hold_one_copy(bench: Workbench, many: list[Work
     lab.output(cell).locator(".vw-image").nth(3).wait_for()
     assert lab.value(f"len({kernel})") == 1
     assert lab.value("len({panel.store.model_id for panel in [explorer, *panels, *more]})") == 1
-    # In the page, as in the kernel: four panels with their layouts, and the box with its own.
-    assert page_models(lab) - before == lab.value("len(ipywidgets.widgets.widget._instances)") - inside == 10
+    # In the page as in the kernel: four panels, each with groups, all with layouts; the box with its own.
+    opened = lab.value("len(ipywidgets.widgets.widget._instances)") - inside
+    assert page_models(lab) - before == opened == 4 * 4 + 2
     lab.execute("for panel in more: panel.close()")
     assert lab.value(f"len({kernel})") == 1, "the store is still in use"
     bench.click(3)
@@ -140,7 +142,7 @@ def test_a_plain_slider_in_the_kernel_and_one_in_the_page(bench: Workbench) -> N
     bench.page.mouse.click(*bench.layer_place(1))
     bench.python(layer=1)
     lab.wait_value("[linked.value, jslinked.value]", [1, 1])
-    assert readouts.all_inner_texts() == ["1", "1"]
+    expect(readouts).to_have_text(["1", "1"])
     for readout, layer in ((readouts.nth(0), 4), (readouts.nth(1), 2)):
         readout.fill(str(layer))
         readout.press("Enter")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import traitlets as t
+from sklearn.metrics.pairwise import cosine_similarity
 from small_traces import broken_trace, photo, small_model, staged_trace, trace_of
 
 from vitwidgets.analysis.projection import colours
@@ -143,3 +144,24 @@ def test_the_still_picture_has_both(traces: list[Trace]) -> None:
     assert picture[:, :488].std() > 20
     assert picture[:, 512:].std() > 20
     assert np.abs(picture[:, :488] - picture[:, 512:]).mean() > 10
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_still_shows_the_other_side_by_likeness_to_the_pinned_token(
+    traces: list[Trace], side: str
+) -> None:
+    a, b = traces
+    compare = Compare(a, b, layer=2, token=3, overlay="similarity", side=side)
+    here, there = (a, b) if side == "left" else (b, a)
+    view = compare._other_view() if side == "left" else compare._view()
+    own = compare._view() if side == "left" else compare._other_view()
+    prefix = len(here.prefix)
+    expected = cosine_similarity(here.layer(2)[prefix + 3][None], there.layer(2))[0]
+    field = view.field()
+    np.testing.assert_allclose(field.values, expected, atol=1e-5)
+    assert view.spec.token == prefix + int(expected[prefix:].argmax())
+    assert "similarity to patch 3" in field.title
+    assert own.across is None
+    assert compare.still().size[0] == 1200
+    compare.overlay = "norm"
+    assert compare._other_view().across is None

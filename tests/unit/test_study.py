@@ -67,6 +67,10 @@ def test_means_and_intervals(found: study.GroupingStudy) -> None:
     low, high = stats.t.interval(0.9, len(values) - 1, values.mean(), stats.sem(values))
     assert (row["low"], row["high"]) == (pytest.approx(low), pytest.approx(high))
     assert row["images"] == len(IMAGES)
+    assert found.mean().loc[5, "purity"] == pytest.approx(values.mean())
+    assert found.mean("position").loc[1, "auc"] == pytest.approx(summary.loc[("position", 1)]["auc"]["mean"])
+    with pytest.raises(KeyError, match="no 'luck'"):
+        found.mean("luck")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="between 0 and 1"):
         found.summary(confidence=95)
 

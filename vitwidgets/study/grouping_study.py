@@ -70,6 +70,19 @@ class GroupingStudy:
         parts = {"mean": mean, "low": mean - reach, "high": mean + reach, "images": count}
         return pd.concat(parts, axis=1).swaplevel(axis=1)[list(MEASURES)]
 
+    def mean(self, variant: Literal["model", "position", "random"] = "model") -> pd.DataFrame:
+        """Mean over the images of one variant: one row per layer, as `charts.GroupingChart` takes it.
+
+        Raises
+        ------
+        KeyError
+            If the study has no such variant.
+        """
+        rows = self.rows[self.rows["variant"] == variant]
+        if rows.empty:
+            raise KeyError(f"the study has no {variant!r}: it has {list(self.rows['variant'].unique())}")
+        return rows.groupby("layer")[list(MEASURES)].mean()
+
     def __repr__(self) -> str:
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         return f"GroupingStudy({self.images} images{skipped}; .rows, .summary(), .skipped)"

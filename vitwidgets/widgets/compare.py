@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import traitlets as t
 
+from vitwidgets.analysis.overlay import Field, cell_at, row_of, token_name, value_range
 from vitwidgets.analysis.projection import colours
 from vitwidgets.widgets.base import built
 from vitwidgets.widgets.codec import encode
 from vitwidgets.widgets.pair import Pair
 
 if TYPE_CHECKING:
+    from vitwidgets.share import View
     from vitwidgets.trace import Trace
     from vitwidgets.widgets.cursor import Cursor
 
@@ -159,20 +163,49 @@ class Compare(Pair):
         ValueError
             If no token is pinned, or the sides cannot be compared at this layer; says why.
         """
-        from vitwidgets.analysis.overlay import row_of
-
         reason = self.why_no_matches()
         if reason or self.token is None:
             raise ValueError(reason or "no token is pinned: set the cursor's token first")
-        here, there = self.traces if self.side == "left" else self.traces[::-1]
-        token = here.layer(self.layer)[row_of(here, self.layer, here.patch_grid.index(self.token))]
-        patches = there.layer(self.layer)[len(there.prefix) :]
-        lengths = np.linalg.norm(patches, axis=1) * np.linalg.norm(token)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            cosines = np.where(lengths == 0, 0, patches @ token / lengths)
+        cosines = self._cosines()[len(self._sides()[1].prefix) :]
         order = np.argsort(-cosines, kind="stable")
         best = [patch for patch in order.tolist() if np.isfinite(cosines[patch])][:count]
         return [Match(patch, float(np.clip(cosines[patch], -1, 1))) for patch in best]
+
+    def _sides(self) -> tuple[Trace, Trace]:
+        """The trace of the pinned token, and the other."""
+        here, there = self.traces
+        return (here, there) if self.side == "left" else (there, here)
+
+    def _cosines(self) -> npt.NDArray[np.float32]:
+        """Cosine of every token of the other side with the pinned one, (N,)."""
+        here, there = self._sides()
+        token = here.layer(self.layer)[row_of(here, self.layer, here.patch_grid.index(self.token))]
+        tokens = there.layer(self.layer)
+        lengths = np.linalg.norm(tokens, axis=1) * np.linalg.norm(token)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(lengths == 0, 0, tokens @ token / lengths).astype(np.float32)
+
+    def _view(self) -> View:
+        return self._across(super()._view(), "left")
+
+    def _other_view(self) -> View:
+        return self._across(super()._other_view(), "right")
+
+    def _across(self, view: View, side: str) -> View:
+        """Show similarity to the token that is pinned on the other side, its best match outlined."""
+        compared = self.overlay == "similarity" and self.token is not None and not self.why_no_matches()
+        best = self.matches(1) if compared and side != self.side else []
+        if not best:
+            return replace(view, across=None)
+        here, there = self._sides()
+        values, grid = self._cosines(), there.grid_of(self.layer)
+        low, high, diverging = value_range(values, "span", len(there.prefix))
+        name = token_name(here, self.layer, here.patch_grid.index(self.token))
+        title = f"similarity to {name} of {self.titles[SIDES.index(self.side)]}"
+        field = Field(values, (grid.rows, grid.cols), low, high, diverging, title, "cosine")
+        finest = there.patch_grid
+        match = cell_at(best[0].patch, (grid.rows, grid.cols), (finest.rows, finest.cols))
+        return replace(view, across=field, spec=replace(view.spec, token=len(there.prefix) + match))
 
 
 def _names(trace_a: Trace, trace_b: Trace) -> tuple[str, str]:

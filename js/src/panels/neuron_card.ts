@@ -102,7 +102,7 @@ function obstacle({ source, cursor }: Context): string {
   if (source.channels !== 1 && source.channels !== 3)
     return `filters of ${source.channels} channels have no colours`;
   const count = source.width(0);
-  return cursor.neuron.value < count ? "" : `filters are 0..${count - 1}`;
+  return cursor.neuron.value >= 0 && cursor.neuron.value < count ? "" : `filters are 0..${count - 1}`;
 }
 
 /** A picture with its name, and what belongs to it, below. */
