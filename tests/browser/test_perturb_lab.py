@@ -83,7 +83,7 @@ def test_a_stroke_hides_what_it_crosses_and_the_right_side_shows_it(bench: Bench
     before = bench.right()
     bench.drag(2.5, 2.5, 6.5)
     bench.lab.wait_value("lab.patches", [22, 23, 24, 25, 26])
-    bench.lab.wait_value("lab.after.notes[-1]", "5 of 60 patches occluded (black)")
+    bench.lab.wait_value("lab.after.notes[-1:]", ["5 of 60 patches occluded (black)"])
     bench.page.wait_for_timeout(600)
     after = bench.right()
     hidden = np.zeros((6, 10), bool)
@@ -114,10 +114,10 @@ def test_painting_in_another_mode_paints(bench: Bench) -> None:
     bench.root.get_by_role("radio", name="Random").click()
     bench.lab.wait_value("lab.mode", "random")
     bench.lab.execute("lab.wait()")
-    assert bench.lab.value("lab.after.notes[-1]") == "30 of 60 patches occluded (black)"
+    assert bench.lab.value("lab.after.notes[-1:]") == ["30 of 60 patches occluded (black)"]
     bench.drag(0.5, 0.5, 1.5)
     bench.lab.wait_value("lab.mode", "painted")
-    bench.lab.wait_value("lab.after.notes[-1]", "2 of 60 patches occluded (black)")
+    bench.lab.wait_value("lab.after.notes[-1:]", ["2 of 60 patches occluded (black)"])
 
 
 def test_the_keyboard_paints_too(bench: Bench) -> None:
@@ -134,7 +134,7 @@ def test_controls_do_what_they_say(bench: Bench) -> None:
     slider.focus()
     bench.page.keyboard.press("ArrowRight")
     bench.lab.wait_value("lab.grid", 2)
-    bench.lab.wait_value("lab.after.notes[-1]", "shuffled in 2 x 2 tiles (seed 0)")
+    bench.lab.wait_value("lab.after.notes[-1:]", ["shuffled in 2 x 2 tiles (seed 0)"])
     bench.root.get_by_role("button", name="Draw again").click()
     bench.lab.wait_value("lab.seed", 1)
     bench.lab.execute("lab.seed = 0")
