@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, cast, get_args, overload
 
 import numpy as np
@@ -165,6 +165,8 @@ def random(place: Place, rate: float, *, seed: int = 0) -> Indices:
     ------
     ValueError
         If `rate` lies outside 0..1.
+    TypeError
+        If `rate` is no number.
     """
     patches = _grid(place).patches
     return _shuffled(patches, seed)[: _count(rate, patches)]
@@ -194,7 +196,7 @@ def salient(salience: npt.ArrayLike, rate: float, *, seed: int = 0) -> Indices:
     ValueError
         If `rate` lies outside 0..1, or `salience` has another shape or holds NaN.
     TypeError
-        If `salience` is boolean.
+        If `salience` is boolean, or `rate` no number.
     """
     order = _by_salience(salience, seed)
     return order[: _count(rate, len(order))]
@@ -251,7 +253,7 @@ def select(
         If `mode` is unknown, `rate` lies outside 0..1, or `salience` is missing, of another shape than the
         grid, or holds NaN.
     TypeError
-        If `salience` is boolean.
+        If `salience` is boolean, or `rate` no number.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {_listed(MODES)}, got {mode!r}")
@@ -298,7 +300,7 @@ def mask_salience(image: ModelInput, mask: npt.ArrayLike) -> Salience:
     if array.shape != (height, width):
         raise ValueError(
             f"the mask must have the model input's shape ({height}, {width}), got {array.shape}; "
-            "resize and crop it as the picture was"
+            "vitwidgets.study.label_image(mask, trace.frame) resizes and crops it as the picture was"
         )
     (high, wide), grid = image.patch_size, image.patch_grid
     whole = np.pad(array, ((0, -height % high), (0, -width % wide)))
@@ -578,6 +580,9 @@ def _shuffled(count: int, seed: int) -> Indices:
 
 
 def _count(rate: float, patches: int) -> int:
+    given: object = rate
+    if isinstance(given, bool) or not isinstance(given, Real):
+        raise TypeError(f"rate is a number in 0..1, got {given!r}")
     if not 0 <= rate <= 1:  # written so that NaN is refused too
         raise ValueError(f"rate is a share of the patches and lies in 0..1, got {rate}")
     return round(float(rate) * patches)

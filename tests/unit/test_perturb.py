@@ -310,6 +310,13 @@ def test_rates_outside_0_to_1(rate: float) -> None:
             choose()
 
 
+@pytest.mark.parametrize("rate", ["0.5", True, None])
+def test_rates_that_are_no_numbers(rate: Any) -> None:
+    for choose in (lambda: random(GRID, rate), lambda: salient(SALIENCE, rate)):
+        with pytest.raises(TypeError, match=r"number in 0\.\.1"):
+            choose()
+
+
 def test_bad_salience() -> None:
     unknown = SALIENCE.copy()
     unknown[1, 2] = np.nan

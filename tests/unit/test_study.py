@@ -169,8 +169,20 @@ def test_a_label_image_follows_the_crop() -> None:
             left, top = (int(np.floor(v)) for v in frame.to_original(x + 0.5, y + 0.5))
             inside = 0 <= left < 60 and 0 <= top < 40
             assert found[y, x] == (values[top, left] if inside else 0)
-    with pytest.raises(ValueError, match="one label image"):
-        label_image(np.zeros((2, 4, 4)), frame)
+    with pytest.raises(ValueError, match="masks are a boolean array"):
+        label_image(np.zeros((2, 40, 60)), frame)
+    with pytest.raises(ValueError, match="20 x 60 pixels, but the picture is 40 x 60"):
+        label_image(values[:20], frame)
+
+
+def test_boolean_masks_become_a_label_image_in_which_the_first_wins() -> None:
+    masks = np.random.default_rng(1).random((3, 12, 20)) < 0.4
+    frame = Frame.whole(20, 12)
+    expected = label_of(masks)
+    assert np.array_equal(label_image(masks, frame), expected)
+    assert np.array_equal(label_image(list(masks), frame), expected)
+    void = np.where(masks[0], 255, expected)
+    assert np.array_equal(label_image(Image.fromarray(void.astype(np.uint8)), frame), void)
 
 
 def test_random_weights_leave_the_model_and_the_random_state_alone(inspector: Inspector) -> None:

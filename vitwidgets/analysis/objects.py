@@ -179,6 +179,40 @@ def coverage(masks: npt.ArrayLike, grid: PatchGrid, *, frame: Frame | None = Non
     return cover
 
 
+def as_label_image(masks: Masks) -> npt.NDArray[np.integer[Any]]:
+    """Turn masks of any kind into one label image.
+
+    Parameters
+    ----------
+    masks
+        As in `find_objects`.
+
+    Returns
+    -------
+    ndarray, shape (H, W), integer
+        A label image as it was given, void included; of boolean masks the values 1..K, where masks overlap
+        that of the first.
+
+    Raises
+    ------
+    ValueError
+        If the masks are of another shape or type.
+    ImageError
+        If a file cannot be read.
+    """
+    if isinstance(masks, (str, os.PathLike)):
+        return _open(Path(masks))
+    if isinstance(masks, Image.Image):
+        return _label_values(masks, "the mask")
+    if isinstance(masks, np.ndarray) and masks.ndim == 2 and np.issubdtype(masks.dtype, np.integer):
+        return masks
+    values, stack, _ = _read(masks)
+    labels = np.zeros(stack.shape[1:], np.int64)
+    for value, mask in zip(reversed(values), stack[::-1], strict=True):
+        labels[mask] = value
+    return labels
+
+
 def _overlap(edges: npt.NDArray[np.float64], pixels: int) -> npt.NDArray[np.float64]:
     """Share of each interval between two edges that lies in each pixel, (intervals, pixels)."""
     low, high = edges[:-1, None], edges[1:, None]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitwidgets import perturb
-from vitwidgets.analysis.objects import VOID
+from vitwidgets.analysis.objects import VOID, Masks, as_label_image
 from vitwidgets.perturb import Fill
 
 if TYPE_CHECKING:
@@ -75,30 +75,32 @@ class Occluded:
         return perturb.occlude(given, patches, fill=self.fill), labels
 
 
-def label_image(masks: Any, frame: Frame) -> LabelImage:
-    """Bring a label image from the original picture to the model input, nearest pixel by nearest pixel.
+def label_image(masks: Masks, frame: Frame) -> LabelImage:
+    """Bring masks from the original picture to the model input, nearest pixel by nearest pixel.
 
     Parameters
     ----------
-    masks : array_like, shape (H, W), or PIL image
-        Mask values 0..255, in pixels of the original picture.
+    masks
+        In pixels of the original picture, as `vitwidgets.analysis.objects.find_objects` takes them.
     frame : Frame
-        Which rectangle of it the model input shows.
+        Which rectangle of it the model input shows: `Trace.frame`.
 
     Returns
     -------
-    ndarray, shape (input height, input width)
+    ndarray, shape (input height, input width), integer
+        0 where the model input shows nothing of the picture.
 
     Raises
     ------
     ValueError
-        If it is no label image.
+        If the masks have another size than the picture, or are of another shape or type.
     """
-    values = np.asarray(masks)
-    if values.ndim != 2 or not (np.issubdtype(values.dtype, np.integer) or values.dtype == bool):
+    values = as_label_image(masks)
+    if values.shape != frame.original[::-1]:
+        found, expected = (" x ".join(map(str, size)) for size in (values.shape, frame.original[::-1]))
         raise ValueError(
-            f"to be changed along with its image a mask must be one label image of shape (H, W), got "
-            f"{values.dtype} of shape {values.shape}"
+            f"the masks are {found} pixels, but the picture is {expected}; give masks in pixels of the "
+            "original picture"
         )
     height, width = frame.input
     across = np.floor([frame.to_original(x + 0.5, 0)[0] for x in range(width)]).astype(int)
@@ -106,4 +108,4 @@ def label_image(masks: Any, frame: Frame) -> LabelImage:
     inside = np.zeros((height, width), bool)
     inside[:] = ((down >= 0) & (down < values.shape[0]))[:, None] & (across >= 0) & (across < values.shape[1])
     found = values[down.clip(0, values.shape[0] - 1)][:, across.clip(0, values.shape[1] - 1)]
-    return np.where(inside, found, 0).astype(np.uint8)
+    return np.where(inside, found, 0)

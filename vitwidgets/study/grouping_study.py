@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -212,7 +211,7 @@ def _one(
     if change is None:
         objects = find_objects(masks, trace.patch_grid, frame=trace.frame, labels=labels)
     else:
-        traced, changed = change(inspector.input(picture), label_image(_as_array(masks), trace.frame))
+        traced, changed = change(inspector.input(picture), label_image(masks, trace.frame))
         trace = inspector.trace(traced, keep=("tokens",))
         objects = find_objects(changed, trace.patch_grid, labels=labels)
     if not objects.counts:
@@ -296,12 +295,3 @@ def _bar(keys: list[str], shown: bool) -> Iterable[str]:
 
 def _is_names(labels: Sequence[Any]) -> bool:
     return all(isinstance(one, str) for one in labels)
-
-
-def _as_array(masks: Any) -> Any:
-    from PIL import Image
-
-    if isinstance(masks, (str, os.PathLike)):
-        with Image.open(masks) as picture:
-            return np.asarray(picture)
-    return np.asarray(masks)
