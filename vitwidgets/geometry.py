@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
+
+import numpy as np
+import numpy.typing as npt
 
 Token: TypeAlias = "str | int | tuple[int, int]"
 """A token as a user names it: a prefix name, a patch index, or a patch's (row, column)."""
+
+Patches: TypeAlias = "Iterable[int | tuple[int, int]] | npt.NDArray[Any]"
+"""Patches as a user chooses them: patch indices, (row, column) pairs, or a boolean array (rows, cols)."""
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels; pixel `i` spans `i` to `i + 1`."""
@@ -84,6 +91,47 @@ class PatchGrid:
             return len(self.prefix) + int(row) * self.cols + int(col)
         raise TypeError(f"{token!r} is no token; {self._choices()}")
 
+    def choose(self, patches: Patches) -> npt.NDArray[np.int64]:
+        """Read a choice of patches.
+
+        Parameters
+        ----------
+        patches : iterable or ndarray
+            Patch indices ``0..rows*cols-1`` and pairs (row, column), also mixed; an integer array of shape
+            (K,), or (K, 2) of pairs; or a boolean array of shape (rows, cols). One pair alone goes in a list:
+            ``(3, 5)`` is patches 3 and 5, ``[(3, 5)]`` is the patch of row 3 and column 5.
+
+        Returns
+        -------
+        ndarray of int64, shape (K,)
+            Patch indices, ascending, each once. Prefix tokens do not count.
+
+        Raises
+        ------
+        IndexError
+            If a patch lies outside the grid.
+        ValueError
+            If a boolean array has another shape than the grid.
+        TypeError
+            If `patches` holds something that is no patch, a prefix token's name among them.
+        """
+        given = cast(object, patches)
+        if hasattr(given, "__array__"):
+            array = np.asarray(given)
+            if array.dtype == bool:
+                if array.shape != (self.rows, self.cols):
+                    raise ValueError(
+                        "a boolean choice of patches must have the patch grid's shape "
+                        f"({self.rows}, {self.cols}), got {array.shape}"
+                    )
+                return np.flatnonzero(array).astype(np.int64)
+            given = array.tolist()
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise TypeError(
+                f"patches must be a list of patches, got {given!r}; one patch alone goes in a list"
+            )
+        return np.array(sorted({self._patch(patch) for patch in given}), dtype=np.int64)
+
     def token(self, index: int) -> str | int:
         """Name of the token at a place in the sequence; the inverse of `index`.
 
@@ -129,6 +177,14 @@ class PatchGrid:
             return token
         row, col = divmod(token, self.cols)
         return f"patch {token} (row {row}, column {col})"
+
+    def _patch(self, patch: Any) -> int:
+        if isinstance(patch, str):
+            raise TypeError(
+                f"{patch!r} is no patch: give patch indices 0..{self.patches - 1} or (row, column)"
+            )
+        bare = PatchGrid(self.rows, self.cols)  # where something is wrong, no prefix token is to be offered
+        return bare.index(tuple(patch) if isinstance(patch, (list, np.ndarray)) else patch)
 
     def _choices(self) -> str:
         names = ", ".join(repr(name) for name in self.prefix) or "none"

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vitwidgets.geometry import PatchGrid
-
 if TYPE_CHECKING:
     from vitwidgets.analysis.objects import Objects
-
-Patches: TypeAlias = "npt.ArrayLike | Iterable[int | tuple[int, int]]"
-"""Patch indices, (row, column) pairs, or a boolean array of shape (rows, cols)."""
 
 PALETTE = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442",
@@ -42,48 +37,6 @@ class Group:
     name: str
     colour: str
     patches: tuple[int, ...]
-
-
-def patch_indices(patches: Patches, grid: PatchGrid) -> tuple[int, ...]:
-    """Write a selection as ascending patch indices.
-
-    Parameters
-    ----------
-    patches : array_like or iterable
-        Patch indices, ``(row, column)`` pairs, or a boolean array of shape (rows, cols).
-    grid : PatchGrid
-        The grid that they are of.
-
-    Returns
-    -------
-    tuple of int
-        Each patch once.
-
-    Raises
-    ------
-    ValueError
-        If a boolean array has another shape than the grid.
-    IndexError
-        If a patch lies outside of the grid.
-    TypeError
-        If an item is no patch.
-    """
-    if isinstance(patches, np.ndarray) and patches.dtype == np.bool_:
-        if patches.shape != (grid.rows, grid.cols):
-            raise ValueError(
-                f"a boolean selection has the shape of the patch grid, ({grid.rows}, {grid.cols}); "
-                f"got {patches.shape}"
-            )
-        return tuple(np.flatnonzero(patches).tolist())
-    if isinstance(patches, str):
-        raise TypeError(f"patches are indices or (row, column) pairs; got the string {patches!r}")
-    items: Any = patches.tolist() if isinstance(patches, np.ndarray) else patches
-    found = set()
-    for item in items:
-        if isinstance(item, str):
-            raise TypeError(f"patches are indices or (row, column) pairs; got {item!r}")
-        found.add(grid.index(tuple(item) if isinstance(item, list) else item) - len(grid.prefix))
-    return tuple(sorted(found))
 
 
 def next_colour(taken: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import traitlets as t
 from small_traces import small_model, trace_of
 
 from vitwidgets.geometry import PatchGrid
-from vitwidgets.groups import PALETTE, next_colour, patch_indices
+from vitwidgets.groups import PALETTE, next_colour
 from vitwidgets.trace import Trace
 from vitwidgets.widgets.groups import Groups
 
@@ -29,12 +29,12 @@ def groups(trace: Trace) -> Groups:
 def test_patches_may_be_indices_pairs_or_a_boolean_array() -> None:
     mask = np.zeros((3, 5), bool)
     mask[0, 1] = mask[2, 4] = True
-    assert patch_indices(mask, GRID) == (1, 14)
-    assert patch_indices([14, 1, 1], GRID) == (1, 14)
-    assert patch_indices([(2, 4), (0, 1)], GRID) == (1, 14)
-    assert patch_indices(np.array([14, 1]), GRID) == (1, 14)
-    assert patch_indices(np.array([[2, 4], [0, 1]]), GRID) == (1, 14)
-    assert patch_indices([], GRID) == ()
+    assert GRID.choose(mask).tolist() == [1, 14]
+    assert GRID.choose([14, 1, 1]).tolist() == [1, 14]
+    assert GRID.choose([(2, 4), (0, 1)]).tolist() == [1, 14]
+    assert GRID.choose(np.array([14, 1])).tolist() == [1, 14]
+    assert GRID.choose(np.array([[2, 4], [0, 1]])).tolist() == [1, 14]
+    assert GRID.choose([]).tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_patches_may_be_indices_pairs_or_a_boolean_array() -> None:
         ([15], IndexError, "patch 15 is out of range"),
         ([(3, 0)], IndexError, "row 3"),
         (["cls"], TypeError, "'cls'"),
-        ("cls", TypeError, "the string 'cls'"),
+        ("cls", TypeError, "a list of patches, got 'cls'"),
         ([1.5], TypeError, "1.5"),
-        (np.zeros((5, 3), bool), ValueError, r"\(3, 5\); got \(5, 3\)"),
+        (np.zeros((5, 3), bool), ValueError, r"\(3, 5\), got \(5, 3\)"),
     ],
 )
 def test_what_is_no_patch_is_refused(patches: object, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
-        patch_indices(patches, GRID)  # type: ignore[arg-type]
+        GRID.choose(patches)  # type: ignore[arg-type]
 
 
 def test_groups_are_kept_renewed_and_removed(groups: Groups) -> None:

@@ -298,7 +298,7 @@ def test_patch_out_of_range(trace: Trace, patch: Any) -> None:
 
 @pytest.mark.parametrize("mask", [np.ones((5, 3), bool), np.zeros(15, bool)], ids=["turned", "flat"])
 def test_mask_of_another_size(trace: Trace, mask: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"shape of the patch grid, \(3, 5\), got"):
+    with pytest.raises(ValueError, match=r"patch grid's shape \(3, 5\), got"):
         rank(trace, mask)
 
 
@@ -308,7 +308,7 @@ def test_what_is_no_choice(trace: Trace) -> None:
         with pytest.raises(TypeError, match=r"patches must be a list|is no token"):
             rank(trace, choice)
     prefix: Any = ["cls"]
-    with pytest.raises(ValueError, match="choose patches only"):
+    with pytest.raises(TypeError, match="'cls' is no patch: give patch indices"):
         rank(trace, prefix)
 
 

@@ -13,14 +13,11 @@ import numpy.typing as npt
 from vitwidgets.analysis.overlay import cell_at
 
 if TYPE_CHECKING:
-    from vitwidgets.geometry import PatchGrid
+    from vitwidgets.geometry import Patches
     from vitwidgets.trace import Trace
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
-Patches: TypeAlias = "Sequence[int | tuple[int, int]] | npt.NDArray[np.integer[Any]] | Mask"
-"""Patches as a user chooses them: indices, (row, column) pairs, or a boolean array (rows, cols)."""
-
 Space = Literal["residual", "mlp"]
 
 _SHOWN = 10  # rows of a ranking's repr
@@ -358,8 +355,8 @@ def _activations(trace: Trace, layer: int, space: Space) -> npt.NDArray[np.float
 def _cells(trace: Trace, layer: int, patches: Patches) -> Mask:
     """The chosen cells of a layer, (cells,)."""
     finest, own = trace.grid_of(0), trace.grid_of(layer)
-    chosen = _chosen(finest, patches)
-    if not chosen:
+    chosen = finest.choose(patches)
+    if not len(chosen):
         raise ValueError("choose at least one patch")
     cells = np.zeros(own.patches, np.bool_)
     cells[[cell_at(patch, (finest.rows, finest.cols), (own.rows, own.cols)) for patch in chosen]] = True
@@ -367,26 +364,6 @@ def _cells(trace: Trace, layer: int, patches: Patches) -> Mask:
         cover = "are" if own.patches == finest.patches else f"at layer {layer} cover"
         raise ValueError(f"leave patches to tell the chosen ones from: these {cover} all {own.patches}")
     return cells
-
-
-def _chosen(grid: PatchGrid, patches: Any) -> list[int]:
-    """The chosen patches, as indices."""
-    if isinstance(patches, np.ndarray) and patches.dtype == np.bool_:
-        if patches.shape != (grid.rows, grid.cols):
-            raise ValueError(
-                f"a boolean choice must have the shape of the patch grid, ({grid.rows}, {grid.cols}), "
-                f"got {patches.shape}"
-            )
-        return [int(patch) for patch in np.flatnonzero(patches)]
-    if isinstance(patches, str) or not hasattr(patches, "__iter__"):
-        raise TypeError(
-            f"patches must be a list of patch indices, or a boolean array ({grid.rows}, {grid.cols}); "
-            f"got {patches!r}"
-        )
-    places = [grid.index(patch) - len(grid.prefix) for patch in patches]
-    if any(place < 0 for place in places):
-        raise ValueError("choose patches only: prefix tokens belong to no part of the image")
-    return places
 
 
 def _counted(patches: int, images: list[Trace]) -> str:

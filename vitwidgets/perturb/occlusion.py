@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from vitwidgets.geometry import Patches
 from vitwidgets.model_input import ModelInput
-from vitwidgets.perturb.patches import Indices, Patches, check_input, listed, on_grid, patch_indices
+from vitwidgets.perturb.patches import Indices, check_input, listed, on_grid, patch_indices
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from vitwidgets.geometry import PatchGrid
+from vitwidgets.geometry import Patches, PatchGrid
 from vitwidgets.model_input import ModelInput
 
 Indices: TypeAlias = npt.NDArray[np.int64]
-Patches: TypeAlias = "Iterable[int | tuple[int, int]] | npt.NDArray[Any]"
 
 
 class HasPatchGrid(Protocol):
@@ -33,10 +32,8 @@ def patch_indices(place: Place, patches: Patches) -> Indices:
     ----------
     place : PatchGrid, or what has one
         A `ModelInput`, an `Inspector` or a `Trace` has one.
-    patches : iterable or ndarray
-        Patch indices ``0..rows*cols-1`` and pairs (row, column), also mixed; an integer array of shape (K,),
-        or (K, 2) of pairs; or a boolean array of shape (rows, cols). One pair alone goes in a list:
-        ``(3, 5)`` is patches 3 and 5, ``[(3, 5)]`` is the patch of row 3 and column 5.
+    patches
+        As `vitwidgets.geometry.PatchGrid.choose` takes them.
 
     Returns
     -------
@@ -52,17 +49,7 @@ def patch_indices(place: Place, patches: Patches) -> Indices:
     TypeError
         If `patches` holds something that is no patch.
     """
-    named, given = grid_of(place), cast(object, patches)
-    grid = PatchGrid(named.rows, named.cols)  # a prefix token is no patch
-    if hasattr(given, "__array__"):
-        array = np.asarray(given)
-        if array.dtype == bool:
-            check_shape("a boolean choice of patches", array, grid)
-            return np.flatnonzero(array).astype(np.int64)
-        given = array.tolist()
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(f"patches must be a list of patches, got {given!r}; one patch alone goes in a list")
-    return np.array(sorted({_patch(grid, patch) for patch in given}), dtype=np.int64)
+    return grid_of(place).choose(patches)
 
 
 def grid_of(place: object) -> PatchGrid:
@@ -73,12 +60,6 @@ def grid_of(place: object) -> PatchGrid:
             f"a PatchGrid is needed, or a ModelInput, an Inspector or a Trace, not {type(place).__name__}"
         )
     return grid
-
-
-def _patch(grid: PatchGrid, patch: Any) -> int:
-    if isinstance(patch, str):
-        raise TypeError(f"{patch!r} is no patch: give patch indices 0..{grid.patches - 1} or (row, column)")
-    return grid.index(tuple(patch) if isinstance(patch, (list, np.ndarray)) else patch)
 
 
 def on_grid(grid: PatchGrid, chosen: Indices) -> npt.NDArray[np.bool_]:

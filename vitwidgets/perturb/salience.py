@@ -7,10 +7,10 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vitwidgets.geometry import Patches
 from vitwidgets.model_input import ModelInput
 from vitwidgets.perturb.patches import (
     HasPatchGrid,
-    Patches,
     Place,
     check_input,
     grid_of,

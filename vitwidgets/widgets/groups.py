@@ -9,16 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import traitlets as t
 
-from vitwidgets.geometry import PatchGrid
+from vitwidgets.geometry import Patches, PatchGrid
 from vitwidgets.groups import (
     Group,
-    Patches,
     as_array,
     as_masks,
     from_entry,
     groups_of,
     next_colour,
-    patch_indices,
 )
 from vitwidgets.widgets.base import Model, built
 
@@ -133,7 +131,7 @@ class Groups(Model):
             If an item of `patches` is no patch.
         """
         grid = self._grid or PatchGrid(1, 2**31)
-        places = patch_indices(patches, grid)
+        places = grid.choose(patches).tolist()
         old = next((group for group in self.all if group.name == str(name).strip()), None)
         others = [group.colour for group in self.all if group is not old]
         shade = colour or (old.colour if old else next_colour(others))
