@@ -31,3 +31,10 @@ def test_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     assert code
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+def test_no_photo_is_kept(path: Path) -> None:
+    for cell in nbformat.read(path, as_version=4).cells:
+        if "photo" in cell.metadata.get("tags", []):
+            assert not any("image/png" in output.get("data", {}) for output in cell.outputs)
