@@ -59,6 +59,12 @@ class Attention:
         For weights that are not (1, heads, N, N) already: windows, a late class token.
     signed : bool
         Whether the weights that the values get may be negative: then there is no rollout of them.
+    members : callable, optional
+        Of attention in windows: from the grid to the tokens of each window in order, (windows, n);
+        ``rows * cols`` stands for padding.
+    split : callable, optional
+        From what the heads give, as it is computed, to a view (..., heads, n, head_dim) with the windows of
+        an image before them, where it is not that already.
     """
 
     module: nn.Module
@@ -67,6 +73,8 @@ class Attention:
     combine: Combine | None = None
     arrange: Arrange | None = None
     signed: bool = False
+    members: Callable[[Grid], Tensor] | None = None
+    split: Callable[[Tensor], Tensor] | None = None
 
     @classmethod
     def of(cls, module: nn.Module, heads: int, **kwargs: Any) -> Attention:

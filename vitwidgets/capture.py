@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vitwidgets.anatomy import Anatomy, Attention, Block, Grid, plain
+from vitwidgets.edits import UNCHANGED, Edits
 from vitwidgets.errors import Cancelled, ModelError
 from vitwidgets.hooks import State, eval_mode, plain_attention, state_of, turn
-from vitwidgets.interventions import UNCHANGED, Edits
 from vitwidgets.record import Record
 from vitwidgets.replay import Call, Replay, UnitsReplay
 from vitwidgets.shelf import Precision, Shelf

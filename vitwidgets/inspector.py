@@ -372,14 +372,14 @@ class Inspector:
         batch = inputs[0][0] if len(inputs) == 1 else torch.cat([x for x, *_ in inputs])
         batch = batch.to(self.device, self.dtype)
         precision = "float32" if self._too_large else precision
-        grid = self._grid_of(*batch.shape[2:])
+        high, wide = batch.shape[2:]
         watch = partial(
             capture,
             self.anatomy,
             batch,
             keep=keep,
             layers=layers,
-            edits=prepare(self.anatomy, interventions, grid.index, grid.tokens),
+            edits=prepare(self.anatomy, interventions, (high, wide)),
             cancelled=cancelled,
         )
         with self._eager(), self._explained():

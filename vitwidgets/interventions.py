@@ -1,18 +1,23 @@
-"""Change what a block computes in one pass, and nothing in the model: ablations and transplants."""
+"""Ablations and transplants: what they are, and what they come to in a pass of some model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from functools import partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from vitwidgets.anatomy import Anatomy, Point, plain
+from vitwidgets.anatomy import Anatomy, Attention, Grid, Point, plain
+from vitwidgets.edits import Attach, Edits, Stream, change, change_head, mean_of_windows, note, rewritten
 from vitwidgets.errors import InterventionError
-from vitwidgets.watch import HeadEdit
+from vitwidgets.geometry import PatchGrid
+from vitwidgets.replay import Replay
+from vitwidgets.watch import ReachedError
 
 if TYPE_CHECKING:
     from vitwidgets.trace import Trace
@@ -33,14 +38,15 @@ class Ablation:
     neuron : int, optional
         Coordinate of the residual stream, of all tokens.
     token : int, str or (int, int), optional
-        A token, all its neurons: a patch index, (row, column), or a prefix token's name.
+        A token, all its neurons: a patch index or (row, column) of that layer's patch grid, or a prefix
+        token's name.
     head : int, optional
         Attention head: what it adds to all tokens.
     unit : int, optional
         Hidden unit of the MLP, of all tokens.
     fill : {"zero", "mean"}
-        What stands in its place: 0, or its mean over all tokens (of a token: the mean of all patch tokens).
-        Of a head, the mean of what it gives to all tokens.
+        What stands in its place: 0, or its mean over all tokens (of a token: the mean of all patch tokens;
+        of a head: the mean of what it gives to all tokens).
     """
 
     layer: int
@@ -68,13 +74,17 @@ class Transplant:
     source : Trace
         The other pass, of the same model on an input of the same size.
     layer : int
-        ``0..L``, or ``1..L`` for a hidden unit.
+        ``0..L``, or ``1..L`` for a head or a hidden unit.
     tokens : sequence of tokens, optional
-        Only those, all their neurons; each a patch index, (row, column), or a prefix token's name.
+        Only those, all their neurons; each a patch index or (row, column) of that layer's patch grid, or a
+        prefix token's name.
     neuron : int, optional
         Only this coordinate of the residual stream, of all tokens.
     unit : int, optional
-        Only this hidden unit of the MLP, of all tokens. At most one of the three; by default the whole layer.
+        Only this hidden unit of the MLP, of all tokens.
+    head : int, optional
+        Only what this attention head adds to all tokens, which takes a source whose model is at hand. At most
+        one of the four; by default the whole layer.
     """
 
     source: Trace
@@ -82,11 +92,12 @@ class Transplant:
     tokens: Sequence[Place] | None = None
     neuron: int | None = None
     unit: int | None = None
+    head: int | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("tokens", "neuron", "unit") if getattr(self, name) is not None]
+        given = [name for name in ("tokens", "neuron", "unit", "head") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"a transplant takes at most one of tokens, neuron and unit, got {given}")
+            raise ValueError(f"a transplant takes at most one of tokens, neuron, unit and head, got {given}")
         if self.tokens is not None and (
             isinstance(self.tokens, str) or not isinstance(self.tokens, Sequence)
         ):
@@ -97,47 +108,9 @@ class Transplant:
 
 
 Intervention: TypeAlias = "Ablation | Transplant"
-Attach: TypeAlias = Callable[[ExitStack], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Edits:
-    """Interventions, ready for one pass.
-
-    Parameters
-    ----------
-    stream : tuple of callable
-        What changes the residual stream between the blocks; each puts its hooks on a stack.
-    inside : dict of int to tuple of callable
-        By block, what changes its inside: this also holds when the block is called again.
-    notes : tuple of str
-        What was changed, for people.
-    """
-
-    stream: tuple[Attach, ...] = ()
-    inside: dict[int, tuple[Attach, ...]] | None = None
-    notes: tuple[str, ...] = ()
-
-    def attach(self, stack: ExitStack) -> None:
-        """Put all hooks on a stack."""
-        for one in self.stream:
-            one(stack)
-        for block in self.inside or {}:
-            for one in self.of(block):
-                one(stack)
-
-    def of(self, block: int) -> tuple[Attach, ...]:
-        """What changes the inside of a block."""
-        return (self.inside or {}).get(block, ())
-
-
-UNCHANGED = Edits()
-"""No intervention."""
-
-
-def prepare(
-    anatomy: Anatomy, interventions: Sequence[Intervention], index: Callable[[Any], int], tokens: int
-) -> Edits:
+def prepare(anatomy: Anatomy, interventions: Sequence[Intervention], size: Grid) -> Edits:
     """Make interventions ready for a pass of a model.
 
     Parameters
@@ -146,33 +119,32 @@ def prepare(
         Of the model.
     interventions : sequence of Ablation or Transplant
         In the order in which they act.
-    index : callable
-        From a token as people name it to its place in the sequence.
-    tokens : int
-        Number of tokens, `N`.
+    size : (int, int)
+        Height and width of the model input.
 
     Raises
     ------
     InterventionError
-        If the model has no such thing, or keeps it where it cannot be changed.
+        If the model has no such thing, or keeps it where it cannot be changed; or if a transplant comes from
+        another patch grid. What only the pass itself shows is refused there.
     IndexError
-        If a layer, neuron, head, unit or token is out of range.
+        If a layer, head or unit is out of range; of a neuron and a token the pass says so.
     """
     stream: list[Attach] = []
     inside: dict[int, tuple[Attach, ...]] = {}
+    grid = PatchGrid(*anatomy.grid(*size), anatomy.prefix)
     for one in interventions:
         if not isinstance(one, (Ablation, Transplant)):
             raise TypeError(f"expected an Ablation or a Transplant, got {type(one).__name__}")
         _within(one.layer, len(anatomy.blocks) + 1, "layer")
         if isinstance(one, Transplant):
-            _check_source(one, tokens)
-        head = one.head if isinstance(one, Ablation) else None
-        if head is None and one.unit is None:
-            stream.append(_on_stream(anatomy, one, _edit_of_stream(one, index, len(anatomy.prefix), tokens)))
+            _check_source(one, grid)
+        if one.head is None and one.unit is None:
+            stream.append(_on_stream(anatomy, one, size))
             continue
         if one.layer == 0:
             raise InterventionError("layer 0 is the input: it has no heads and no MLP to change")
-        made = _on_head(anatomy, one) if head is not None else _on_unit(anatomy, one, tokens)
+        made = _on_unit(anatomy, one, grid) if one.head is None else _on_head(anatomy, one, one.head, size)
         inside[one.layer] = (*inside.get(one.layer, ()), made)
     return Edits(tuple(stream), inside, tuple(str(one) for one in interventions))
 
@@ -180,162 +152,171 @@ def prepare(
 # ---------------------------------------------------------------- the residual stream
 
 
-def _edit_of_stream(
-    one: Intervention, index: Callable[[Any], int], prefix: int, count: int
-) -> Callable[[Tensor], Tensor]:
-    """Make what changes tokens (B, N, D); where they lie on a map, (B, rows, cols, D), only neurons."""
-    if isinstance(one, Transplant):
-        other = torch.from_numpy(one.source.layer(one.layer).copy())
-        rows = None if one.tokens is None else [index(token) for token in one.tokens]
+def _on_stream(anatomy: Anatomy, one: Intervention, size: Grid) -> Attach:
+    edit = _put_in(one) if isinstance(one, Transplant) else partial(_taken_out, one)
+    return Stream(anatomy, one.layer, size).change(edit)
 
-        def transplant(tokens: Tensor) -> Tensor:
-            given = other.to(tokens)
-            if given.shape != (tokens.shape[1:-1].numel(), tokens.shape[-1]):
-                raise InterventionError(
-                    f"layer {one.layer} of the other pass has shape {tuple(given.shape)}, of this one "
-                    f"{tuple(tokens.shape[1:])}; a transplant needs the same model and input size"
-                )
-            changed = tokens.clone()
-            if one.neuron is not None:
-                _within(one.neuron, tokens.shape[-1], "neuron")
-                changed[..., one.neuron] = given[:, one.neuron].view(tokens.shape[1:-1])
-            elif rows is not None:
-                _check_sequence(tokens, count, one.layer)
-                changed[:, rows] = given[rows]
-            else:
-                changed[:] = given.view(tokens.shape[1:])
-            return changed
 
-        return transplant
-    row = None if one.token is None else index(one.token)
+def _taken_out(one: Ablation, tokens: Tensor, grid: PatchGrid) -> Tensor:
+    """Take a neuron or a token out of tokens (B, N, D)."""
+    changed = tokens.clone()
+    if one.token is not None:
+        patches = tokens[:, len(grid.prefix) :]
+        changed[:, grid.index(one.token)] = patches.mean(dim=1) if one.fill == "mean" else 0
+        return changed
+    neuron = one.neuron or 0
+    _within(neuron, tokens.shape[-1], "neuron")
+    changed[..., neuron] = _filling(tokens[..., neuron], one.fill)
+    return changed
 
-    def ablate(tokens: Tensor) -> Tensor:
+
+def _put_in(one: Transplant) -> Callable[[Tensor, PatchGrid], Tensor]:
+    other = torch.from_numpy(one.source.layer(one.layer).copy())
+
+    def edit(tokens: Tensor, grid: PatchGrid) -> Tensor:
+        given = _fitting(other, tokens, f"layer {one.layer}")
         changed = tokens.clone()
-        if row is not None:
-            _check_sequence(tokens, count, one.layer)
-            changed[:, row] = tokens[:, prefix:].mean(dim=1) if one.fill == "mean" else 0
-            return changed
-        neuron = one.neuron or 0
-        _within(neuron, tokens.shape[-1], "neuron")
-        changed[..., neuron] = _mean(tokens[..., neuron]) if one.fill == "mean" else 0
-        return changed
-
-    return ablate
-
-
-def _on_stream(anatomy: Anatomy, one: Intervention, edit: Callable[[Tensor], Tensor]) -> Attach:
-    block = anatomy.blocks[max(one.layer, 1) - 1]
-    if anatomy.read is not plain or block.read is not None or anatomy.order is not None:
-        raise InterventionError(
-            f"the tokens of {anatomy.family} pass in a layout of their own; neurons and tokens can be "
-            "changed in models that pass them as one sequence (batch, tokens, width)"
-        )
-    point = Point(block.module, "output" if one.layer else "input")
-    return lambda stack: stack.callback(_change(point, edit).remove)  # type: ignore[return-value]
-
-
-def _change(point: Point, edit: Callable[[Tensor], Tensor]) -> torch.utils.hooks.RemovableHandle:
-    """Change what passes a point: a tensor, or the first of several things."""
-
-    def first(value: Any) -> Any:
-        if isinstance(value, (tuple, list)):
-            return type(value)([first(value[0]), *value[1:]])
-        return edit(value)
-
-    if point.side == "input":
-
-        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if args:
-                return (first(args[0]), *args[1:]), kwargs
-            name = next(iter(kwargs))
-            return args, {**kwargs, name: first(kwargs[name])}
-
-        return point.module.register_forward_pre_hook(before, with_kwargs=True)
-    return point.module.register_forward_hook(lambda _module, _args, output: first(output))
-
-
-# ---------------------------------------------------------------- within a block
-
-
-def _on_unit(anatomy: Anatomy, one: Intervention, count: int) -> Attach:
-    block = anatomy.blocks[one.layer - 1]
-    if block.units is None:
-        raise InterventionError(f"block {one.layer} has no MLP to change: {block.no_units or 'it has none'}")
-    if block.units.also or block.units.read is not None:
-        raise InterventionError(f"block {one.layer} has several MLPs, or units in a layout of their own")
-    unit = one.unit or 0
-    _within(unit, block.units.count, f"layer {one.layer} has no MLP neuron", "its neurons")
-    other = _units_of(anatomy, one, block.units.count) if isinstance(one, Transplant) else None
-    zero = isinstance(one, Ablation) and one.fill == "zero"
-
-    def edit(units: Tensor) -> Tensor:
-        changed, column = units.clone(), units[..., unit]
-        if not zero and units.ndim == 3 and anatomy.read is not plain:
-            _check_sequence(units, count, one.layer)
-        if other is not None:
-            changed[..., unit] = other[:, unit].to(units).view(column.shape[1:])
+        if one.neuron is not None:
+            _within(one.neuron, tokens.shape[-1], "neuron")
+            changed[..., one.neuron] = given[:, one.neuron]
+        elif one.tokens is not None:
+            rows = [grid.index(token) for token in one.tokens]
+            changed[:, rows] = given[rows]
         else:
-            changed[..., unit] = 0 if zero else _mean(column)
+            changed[:] = given
         return changed
 
-    point = block.units.point
-    return lambda stack: stack.callback(_change(point, edit).remove)  # type: ignore[return-value]
+    return edit
 
 
-def _units_of(anatomy: Anatomy, one: Transplant, count: int) -> Tensor:
-    """Give the hidden units of the other pass, in the order in which the block has its tokens."""
+# ---------------------------------------------------------------- the MLP
+
+
+def _on_unit(anatomy: Anatomy, one: Intervention, grid: PatchGrid) -> Attach:
+    units = anatomy.blocks[one.layer - 1].units
+    if units is None:
+        reason = anatomy.blocks[one.layer - 1].no_units or "it has none"
+        raise InterventionError(f"block {one.layer} has no MLP to change: {reason}")
+    if units.also:
+        raise InterventionError(f"block {one.layer} has several MLPs side by side: none can be changed alone")
+    unit = one.unit or 0
+    _within(unit, units.count, f"layer {one.layer} has no MLP neuron", "its neurons")
+    fill: Fill | Tensor = _units_of(one, units.count) if isinstance(one, Transplant) else one.fill
+
+    def edit(tokens: Tensor) -> Tensor:
+        changed = tokens.clone()
+        if isinstance(fill, Tensor):
+            changed[..., unit] = _fitting(fill, tokens, f"the MLP of block {one.layer}")[:, unit]
+        else:
+            changed[..., unit] = _filling(tokens[..., unit], fill)
+        return changed
+
+    order = None if anatomy.order is None else anatomy.order(grid.rows, grid.cols)
+    return change(units.point, partial(rewritten, edit=edit, read=units.read or plain, order=order))
+
+
+def _units_of(one: Transplant, count: int) -> Tensor:
+    """Give the hidden units of the other pass, (N, count)."""
     found = torch.from_numpy(one.source.mlp(one.layer).copy())
     if found.shape[1] != count:
         raise InterventionError(
             f"block {one.layer} of the other pass has {found.shape[1]} MLP neurons, of this one {count}; a "
             "transplant needs the same model"
         )
-    if anatomy.order is None:
-        return found
-    return found[anatomy.order(*one.source.grid).argsort()]
+    return found
 
 
-def _on_head(anatomy: Anatomy, one: Intervention) -> Attach:
-    assert isinstance(one, Ablation)
-    block, head = anatomy.blocks[one.layer - 1], one.head or 0
-    if len(block.attentions) != 1 or block.attentions[0].arrange is not None:
-        reason = block.no_attention or "it has several attentions, or attends in windows"
-        raise InterventionError(f"a head of block {one.layer} cannot be taken out: {reason}")
-    attention = block.attentions[0]
-    if isinstance(attention.module, nn.MultiheadAttention):
+# ---------------------------------------------------------------- attention
+
+
+def _on_head(anatomy: Anatomy, one: Intervention, head: int, size: Grid) -> Attach:
+    block = anatomy.blocks[one.layer - 1]
+    if not block.attentions:
+        reason = block.no_attention or "it has no attention map"
+        raise InterventionError(f"a head of block {one.layer} cannot be changed: {reason}")
+    _within(head, sum(a.heads for a in block.attentions), f"layer {one.layer} has no head", "its heads")
+    attention, own = _owner(block.attentions, head)
+    if isinstance(one, Transplant):
+        given = _given_by(one.source, one.layer, head)
+        return change_head(attention, own, lambda: partial(_next_of, cycle(given)))
+    if one.fill == "zero":
+        return change_head(attention, own, lambda: torch.zeros_like)
+    if attention.members is None:
+        return change_head(attention, own, lambda: _mean_over_tokens)
+    return _mean_in_windows(Stream(anatomy, one.layer, size), block.module, attention, own)
+
+
+def _owner(attentions: Sequence[Attention], head: int) -> tuple[Attention, int]:
+    """Find which of several attentions side by side has a head, and its number there."""
+    before = 0
+    for attention in attentions:
+        if head < before + attention.heads:
+            return attention, head - before
+        before += attention.heads
+    raise IndexError(f"there is no head {head}: heads are 0..{before - 1}")
+
+
+def _mean_over_tokens(given: Tensor) -> Tensor:
+    return given.mean(dim=-2, keepdim=True).expand_as(given)
+
+
+def _mean_in_windows(stream: Stream, block: nn.Module, attention: Attention, head: int) -> Attach:
+    """Make what puts the mean over all windows of an image in the place of what a head gives."""
+    members = attention.members
+    assert members is not None
+    seen: list[PatchGrid] = []
+
+    def enter(value: Any) -> None:
+        seen[:] = [stream.grid(plain(value))]
+
+    def mean(given: Tensor) -> Tensor:
+        grid = seen[0]
+        return mean_of_windows(given, members((grid.rows, grid.cols)), grid.patches)
+
+    def attach(stack: ExitStack) -> None:
+        note(Point(block, "input"), enter)(stack)
+        change_head(attention, head, lambda: mean)(stack)
+
+    return attach
+
+
+def _given_by(source: Trace, layer: int, head: int) -> list[Tensor]:
+    """Compute what a head gave to all tokens in another pass, each time that its attention computes it."""
+    source._there("attention", layer)
+    replays = [part for part in source._record.attention[layer] if isinstance(part, Replay)]
+    if not replays:
         raise InterventionError(
-            f"block {one.layer} attends by nn.MultiheadAttention, which gives its heads only together; "
-            "neurons, tokens and MLP neurons can be taken out"
+            f"what head {head} of layer {layer} gave in the other pass is computed by its model, which is "
+            "not at hand: that trace was detached, or loaded from a file; trace its image again"
         )
-    _within(head, attention.heads, f"layer {one.layer} has no head", "its heads")
-    return lambda stack: _during(attention.module, stack, lambda: HeadEdit(head, mean=one.fill == "mean"))
+    attention, own = _owner([replay.attention for replay in replays], head)
+    found: list[Tensor] = []
+
+    def look(given: Tensor) -> Tensor:
+        found.append(given.clone())
+        return given
+
+    def stop(_: Any) -> None:
+        raise ReachedError
+
+    def attach(stack: ExitStack) -> None:
+        change_head(attention, own, lambda: look)(stack)
+        note(Point(attention.module, "output"), stop)(stack)
+
+    replays[0].call.until(attach)
+    return found
 
 
-def _during(module: nn.Module, stack: ExitStack, make: Callable[[], HeadEdit]) -> None:
-    """Edit a head while an attention is computed."""
-    open_now = ExitStack()
-    stack.callback(open_now.close)
-    last: list[HeadEdit] = []
-
-    def begin(_module: nn.Module, _args: Any) -> None:
-        open_now.close()
-        last[:] = [open_now.enter_context(make())]
-
-    def end(_module: nn.Module, _args: Any, _output: Any) -> None:
-        open_now.close()
-        if not last[0].edited:
-            raise InterventionError(
-                f"no head can be taken out of {type(module).__name__}: its values are summed in a way in "
-                "which no head can be told apart"
-            )
-
-    stack.callback(module.register_forward_pre_hook(begin).remove)
-    stack.callback(module.register_forward_hook(end).remove)
-
-
-def _mean(column: Tensor) -> Tensor:
-    """Mean over the tokens of each image, in a shape that spreads over them."""
-    return column.flatten(1).mean(dim=1).view(-1, *[1] * (column.ndim - 1))
+def _next_of(others: Iterator[Tensor], given: Tensor) -> Tensor:
+    """Give what a head gave in another pass, for each image of this one."""
+    other = next(others)
+    images, rest = divmod(given.shape[0], other.shape[0])
+    if rest or other.shape[1:] != given.shape[1:]:
+        raise InterventionError(
+            f"the head of the other pass gave {tuple(other.shape)}, this one gives {tuple(given.shape)}; a "
+            "transplant needs the same model and input size"
+        )
+    return other.to(given).repeat(images, *[1] * (other.ndim - 1))
 
 
 # ---------------------------------------------------------------- checks
@@ -362,17 +343,28 @@ def _within(value: int, count: int, there_is_no: str, things: str = "") -> None:
         raise IndexError(f"{named}: {things or there_is_no + 's'} are 0..{count - 1}")
 
 
-def _check_sequence(tokens: Tensor, count: int, layer: int) -> None:
-    if tokens.ndim != 3 or tokens.shape[1] != count:
+def _filling(column: Tensor, fill: Fill) -> Tensor:
+    """Make what stands in the place of a number of each token, (B, N)."""
+    return column.mean(dim=1, keepdim=True) if fill == "mean" else torch.zeros_like(column)
+
+
+def _fitting(other: Tensor, tokens: Tensor, where: str) -> Tensor:
+    if other.shape != tokens.shape[1:]:
         raise InterventionError(
-            f"layer {layer} passes as {tuple(tokens.shape)}, not as a sequence (batch, {count}, width) of "
-            "the tokens of layer 0, so these cannot be told apart; a neuron can be set to 0"
+            f"{where} of the other pass has shape {tuple(other.shape)}, of this one "
+            f"{tuple(tokens.shape[1:])}; a transplant needs the same model and input size"
+        )
+    return other.to(tokens)
+
+
+def _check_source(one: Transplant, grid: PatchGrid) -> None:
+    if one.source.patch_grid != grid:
+        raise InterventionError(
+            f"the other pass has {_told(one.source.patch_grid)}, this one {_told(grid)}; a transplant needs "
+            "the same model and input size"
         )
 
 
-def _check_source(one: Transplant, tokens: int) -> None:
-    if one.source.patch_grid.tokens != tokens:
-        raise InterventionError(
-            f"the other pass has {one.source.patch_grid.tokens} tokens, this one {tokens}; a transplant "
-            "needs the same model and input size"
-        )
+def _told(grid: PatchGrid) -> str:
+    prefix = f"prefix tokens {', '.join(grid.prefix)}" if grid.prefix else "no prefix tokens"
+    return f"{grid.rows} x {grid.cols} patches and {prefix}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vitwidgets.anatomy import Anatomy, Grid
-from vitwidgets.interventions import UNCHANGED, Edits
+from vitwidgets.edits import UNCHANGED, Edits
 from vitwidgets.replay import FromScores, Kept, Replay, Weights
 from vitwidgets.shelf import Precision, Shelf
 from vitwidgets.watch import Scores

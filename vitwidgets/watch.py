@@ -181,7 +181,8 @@ class Substitute(TorchFunctionMode):
             values = args[2] if len(args) > 2 else kwargs["value"]
             return self._apply(values, like=args[0] if args else kwargs["query"])
         if func is _WHOLE:
-            return self._whole(*args, **kwargs), None
+            with self:
+                return _in_parts(*args, **kwargs), None
         return self._trail.follow(func, args, kwargs, lambda weights: self._take().to(weights))
 
     def _take(self) -> Tensor:
@@ -199,32 +200,20 @@ class Substitute(TorchFunctionMode):
             values = values.repeat_interleave(weights.shape[-3] // values.shape[-3], dim=-3)
         return (weights @ values.float()).to(values.dtype)
 
-    def _whole(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Redo `multi_head_attention_forward` from its values on."""
-        value: Tensor = args[2]
-        width, heads = args[3], args[4]
-        in_weight, in_bias, out_weight, out_bias = args[5], args[6], args[11], args[12]
-        if kwargs.get("use_separate_proj_weight"):
-            v_weight = kwargs["v_proj_weight"]
-        else:
-            v_weight = in_weight[2 * width :]
-        v = F.linear(value, v_weight, None if in_bias is None else in_bias[2 * width :])
-        v = v.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)  # (N, B, D) -> (B, heads, N, head_dim)
-        mixed = self._apply(v, like=v).permute(2, 0, 1, 3).flatten(2)
-        return F.linear(mixed, out_weight, out_bias)
-
 
 class HeadEdit(TorchFunctionMode):
-    """Takes out what one head gives to all tokens.
+    """Changes what one head gives to all tokens, or looks at it.
 
     What is changed are the sums of values, not the weights, so that other weights may be put in their place.
 
     Parameters
     ----------
-    head : int
-        Which.
-    mean : bool
-        Whether the mean over the tokens stands in its place, instead of 0.
+    head, heads : int
+        Which, of how many.
+    edit : callable
+        From what the head gives, (B, N, head_dim) or with windows before their tokens, to what it is to give.
+    split : callable, optional
+        As `Attention.split`.
 
     Attributes
     ----------
@@ -232,10 +221,17 @@ class HeadEdit(TorchFunctionMode):
         Whether it has met the head yet.
     """
 
-    def __init__(self, head: int, *, mean: bool) -> None:
+    def __init__(
+        self,
+        head: int,
+        heads: int,
+        edit: Callable[[Tensor], Tensor],
+        split: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.edited = False
-        self._head, self._mean = head, mean
+        self._head, self._heads, self._edit = head, heads, edit
+        self._split = split or (lambda values: values)
         self._trail = _Trail()
 
     def __torch_function__(
@@ -243,22 +239,84 @@ class HeadEdit(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func is _FUSED:
-            return self._changed(func(*args, **kwargs), -3, -2)
+            return self._changed(func(*args, **kwargs), self._split)
+        if func is _WHOLE:
+            with self:
+                output = _in_parts(*args, **kwargs)
+            return output, func(*args, **kwargs)[1] if kwargs.get("need_weights", True) else None
         consumed: list[Tensor] = []
         result = self._trail.follow(func, args, kwargs, consumed.append)
         if not consumed:
             return result
-        return self._changed(result, *(_axes(*args, of=consumed[0]) if func is _EINSUM else (-3, -2)))
+        if func is _EINSUM:
+            axes = _axes(*args, of=consumed[0])
+            return self._changed(result, lambda values: values.movedim(axes, (-3, -2)))
+        return self._changed(result, self._split)
 
-    def _changed(self, values: Tensor, heads: int, tokens: int) -> Tensor:
-        """Change one head, of an axis of heads; its mean is over an axis of tokens."""
-        if values.ndim < 4:
-            raise InterventionError("the heads of this attention are folded into the batch: none can be told")
-        self.edited = True
+    def _changed(self, values: Tensor, split: Callable[[Tensor], Tensor]) -> Tensor:
+        """Change one head of all: in a copy, of which `split` gives a view (..., heads, N, head_dim)."""
         changed = values.clone()
-        one = changed.narrow(heads, self._head, 1)
-        one.copy_(one.mean(dim=tokens, keepdim=True) if self._mean else torch.zeros_like(one))
+        heads = split(changed)
+        if heads.ndim < 4 or heads.shape[-3] != self._heads:
+            raise InterventionError(
+                f"no head can be told apart in the sums of values of shape {tuple(values.shape)}: of "
+                f"{self._heads} heads a shape (batch, {self._heads}, tokens, head width) was expected"
+            )
+        self.edited = True
+        one = heads.select(-3, self._head)
+        one.copy_(self._edit(one))
         return changed
+
+
+def _in_parts(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _width: int,
+    heads: int,
+    in_weight: Tensor | None,
+    in_bias: Tensor | None,
+    bias_k: Tensor | None,
+    _bias_v: Tensor | None,
+    add_zero_attn: bool,
+    _dropout: float,
+    out_weight: Tensor,
+    out_bias: Tensor | None,
+    *,
+    key_padding_mask: Tensor | None = None,
+    attn_mask: Tensor | None = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: Tensor | None = None,
+    k_proj_weight: Tensor | None = None,
+    v_proj_weight: Tensor | None = None,
+    **_others: Any,
+) -> Tensor:
+    """Do what `multi_head_attention_forward` does, (N, B, D), with its attention as a call of its own."""
+    if bias_k is not None or add_zero_attn:
+        raise InterventionError("this nn.MultiheadAttention adds keys of its own (bias_k, add_zero_attn)")
+    weights: Any = (q_proj_weight, k_proj_weight, v_proj_weight)
+    if in_weight is not None and not use_separate_proj_weight:
+        weights = in_weight.chunk(3)
+    biases = (None, None, None) if in_bias is None else in_bias.chunk(3)
+    q, k, v = (
+        F.linear(x, weight, bias).unflatten(-1, (heads, -1)).permute(1, 2, 0, 3)  # (B, heads, N, head_dim)
+        for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
+    )
+    mask = None if attn_mask is None else _added(attn_mask, q)
+    if mask is not None and mask.ndim == 3:
+        mask = mask.unflatten(0, (-1, heads))
+    if key_padding_mask is not None:
+        padding = _added(key_padding_mask, q)[:, None, None]
+        mask = padding if mask is None else mask + padding
+    mixed = F.scaled_dot_product_attention(q, k, v, mask)
+    return F.linear(mixed.permute(2, 0, 1, 3).flatten(2), out_weight, out_bias)
+
+
+def _added(mask: Tensor, like: Tensor) -> Tensor:
+    """Make what is added to the scores of a mask that is True where nothing is to be seen."""
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(mask, float("-inf"))
 
 
 def _axes(equation: str, *operands: Tensor, of: Tensor) -> tuple[int, int]:

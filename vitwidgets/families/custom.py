@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isqrt
 from typing import Any, TypeAlias
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vitwidgets.anatomy import Anatomy, Block, Grid, Point, Units, plain
 from vitwidgets.errors import ModelError
-from vitwidgets.families.parts import attention_in, attention_of, features, units_in
+from vitwidgets.families.parts import attention_in, attention_of, features, one_by_one, turned, units_in
 from vitwidgets.hooks import at, eval_mode
 
 Size: TypeAlias = tuple[int, int]
@@ -61,7 +61,7 @@ def find(model: nn.Module, blocks: Sequence[nn.Module] | str) -> Anatomy:
     return Anatomy(
         model=model,
         family=type(model).__name__,
-        blocks=tuple(_block(number, block, layout.width) for number, block in enumerate(column, start=1)),
+        blocks=tuple(_block(number, block, layout) for number, block in enumerate(column, start=1)),
         prefix=(*before, *after),
         channels=patches.in_channels,
         classes=_classes(model),
@@ -70,9 +70,9 @@ def find(model: nn.Module, blocks: Sequence[nn.Module] | str) -> Anatomy:
         fixed_size=not entrance.takes(larger, layout),
         pads=False,
         grid=grid,
-        read=_turned if layout.sequence_first else plain,
+        read=turned if layout.sequence_first else plain,
         order=_order(len(before), len(after)) if after else None,
-        call=_one_by_one if layout.sequence_first else None,
+        call=one_by_one if layout.sequence_first else None,
         output=partial(features, prefix=before),
     )
 
@@ -125,18 +125,18 @@ def _at_path(model: nn.Module, path: str) -> Sequence[nn.Module]:
     )
 
 
-def _block(number: int, block: nn.Module, width: int) -> Block:
-    if isinstance(block, nn.TransformerEncoderLayer):
-        last = block.linear2
-        units = Units(Point(last, "input"), last.in_features)
-        return Block(block, (attention_of(block.self_attn),), units)
-    attention = attention_in(block)
+def _block(number: int, block: nn.Module, layout: _Layout) -> Block:
+    attention = block.self_attn if isinstance(block, nn.TransformerEncoderLayer) else attention_in(block)
     if attention is None:
         raise ModelError(
             f"block {number} ({type(block).__name__}) cannot be traced: it has no attention. Expected an "
             "nn.MultiheadAttention, or a module named like attn or attention with num_heads, n_heads or heads"
         )
-    found = units_in(block, width)
+    found = units_in(block, layout.width)
+    if isinstance(block, nn.TransformerEncoderLayer):
+        found = Units(Point(block.linear2, "input"), block.linear2.in_features)
+    if found is not None and layout.sequence_first:
+        found = replace(found, read=turned)
     why = "has no MLP that is known by its name (mlp, ffn, feed_forward) and its linear layers"
     return Block(block, (attention_of(attention),), found, no_units="" if found else why)
 
@@ -310,20 +310,6 @@ def _places(tokens: Tensor) -> list[int] | None:
 
 def _batch_second(block: nn.Module) -> bool:
     return any(isinstance(part, nn.MultiheadAttention) and not part.batch_first for part in block.modules())
-
-
-def _turned(value: Any) -> Tensor:
-    return plain(value).transpose(0, 1)
-
-
-def _one_by_one(model: nn.Module, x: Tensor) -> Any:
-    """Refuse a batch whose images cannot be told apart: they lie along the second axis of every tensor."""
-    if len(x) > 1:
-        raise ModelError(
-            f"the blocks of {type(model).__name__} take tokens as (N, B, D); trace its images one by one, or "
-            "build it with batch_first=True"
-        )
-    return model(x)
 
 
 def _order(before: int, after: int) -> Callable[[int, int], Tensor]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import nn
 
-from vitwidgets.anatomy import Anatomy, Block, Grid, plain
+from vitwidgets.anatomy import Anatomy, Block, Grid, Reader, plain
 from vitwidgets.errors import ModelError
-from vitwidgets.families.parts import attention_of, features, units_of
+from vitwidgets.families.parts import attention_of, features, one_by_one, turned, units_of
 
 
 def find(model: nn.Module) -> Anatomy | None:
@@ -69,15 +69,13 @@ def _native(tower: Any) -> Anatomy:
     def grid(height: int, width: int) -> Grid:
         return height // high, width // wide
 
-    def read(value: Any) -> Tensor:
-        tokens = plain(value)
-        return tokens.transpose(0, 1) if sequence_first else tokens
-
     width = tower.conv1.out_channels
     return Anatomy(
         model=tower,
         family="ViT (open_clip)",
-        blocks=tuple(_block(block, width) for block in tower.transformer.resblocks),
+        blocks=tuple(
+            _block(block, width, turned if sequence_first else None) for block in tower.transformer.resblocks
+        ),
         prefix=("cls",),
         channels=tower.conv1.in_channels,
         classes=0,
@@ -86,10 +84,12 @@ def _native(tower: Any) -> Anatomy:
         fixed_size=True,
         pads=False,
         grid=grid,
-        read=read,
+        read=turned if sequence_first else plain,
+        call=one_by_one if sequence_first else None,
         output=partial(features, prefix=("cls",)),
     )
 
 
-def _block(block: Any, width: int) -> Block:
-    return Block(block, (attention_of(block.attn),), units_of(block.mlp, width))
+def _block(block: Any, width: int, read: Reader | None) -> Block:
+    units = units_of(block.mlp, width)
+    return Block(block, (attention_of(block.attn),), units and replace(units, read=read))

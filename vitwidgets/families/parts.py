@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitwidgets.anatomy import Attention, Point, Units
+from vitwidgets.anatomy import Attention, Point, Units, plain
+from vitwidgets.errors import ModelError
 
 _HEADS = "num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads"
 _MLPS = "mlp", "ffn", "feed_forward", "feedforward", "ff", "mlp_block", "fc"
@@ -53,6 +54,27 @@ def units_of(mlp: nn.Module, width: int) -> Units | None:
     if last is None or len(linears) < 2:
         return None
     return Units(Point(last, "input"), last.in_features)
+
+
+def turned(value: Any) -> Tensor:
+    """Read tokens that pass as (N, B, D)."""
+    return plain(value).transpose(0, 1)
+
+
+def one_by_one(model: nn.Module, x: Tensor) -> Any:
+    """Refuse a batch whose images cannot be told apart: they lie along the second axis of every tensor.
+
+    Raises
+    ------
+    ModelError
+        If there are several images.
+    """
+    if len(x) > 1:
+        raise ModelError(
+            f"the blocks of {type(model).__name__} take tokens as (N, B, D); trace its images one by one, or "
+            "build it with batch_first=True"
+        )
+    return model(x)
 
 
 def features(output: Any, prefix: Sequence[str] = ()) -> Tensor:

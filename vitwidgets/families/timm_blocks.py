@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
-from vitwidgets.anatomy import Arrange, Attention, Block, Point, Units
+from vitwidgets.anatomy import Attention, Block, Point, Units
 from vitwidgets.errors import ModelError
 
 _LAST_LINEAR = "fc2", "down_proj", "c_proj", "w3", "w2"  # of an MLP, in the order of who has both
 
 
-def column(
-    modules: Iterable[nn.Module], arrange: Callable[[Any], Arrange | None] = lambda _: None
-) -> tuple[Block, ...]:
+def column(modules: Iterable[nn.Module]) -> tuple[Block, ...]:
     """Find where to watch each block of a column.
 
     Parameters
     ----------
     modules : iterable of nn.Module
         The blocks, in order.
-    arrange : callable, optional
-        Gives what `Attention.arrange` does for a block, if anything.
 
     Raises
     ------
     ModelError
         If there is none, or one of them is not understood.
     """
-    blocks = tuple(block(number, module, arrange(module)) for number, module in enumerate(modules, start=1))
+    blocks = tuple(block(number, module) for number, module in enumerate(modules, start=1))
     if not blocks:
         raise ModelError("the model has no blocks: there is nothing to trace")
     return blocks
 
 
-def block(number: int, module: Any, arrange: Arrange | None = None) -> Block:
+def block(number: int, module: Any) -> Block:
     """Find where to watch a block.
 
     Parameters
@@ -45,8 +41,6 @@ def block(number: int, module: Any, arrange: Arrange | None = None) -> Block:
         Which block it is, from 1: for the error message.
     module : nn.Module
         The block.
-    arrange : callable, optional
-        What `Attention.arrange` does, if anything.
 
     Raises
     ------
@@ -62,7 +56,7 @@ def block(number: int, module: Any, arrange: Arrange | None = None) -> Block:
     units = _units(mlps)
     if units is None:
         raise _refusal(number, module, "no MLP with hidden units (.mlp.fc2 or .mlp.w2)")
-    return Block(module, tuple(_attention(attn, arrange) for attn in attentions), units)
+    return Block(module, tuple(map(_attention, attentions)), units)
 
 
 def _refusal(number: int, module: nn.Module, problem: str) -> ModelError:
@@ -72,13 +66,13 @@ def _refusal(number: int, module: nn.Module, problem: str) -> ModelError:
     )
 
 
-def _attention(attn: Any, arrange: Arrange | None) -> Attention:
+def _attention(attn: Any) -> Attention:
     combine = _difference if hasattr(attn, "lambda_init") else None
     signed = combine is not None or hasattr(attn, "proj_w")  # talking heads mix the weights of all heads
     if not (hasattr(attn, "k_norm") and hasattr(attn, "proj")):
-        return Attention.of(attn, attn.num_heads, combine=combine, arrange=arrange, signed=signed)
+        return Attention.of(attn, attn.num_heads, combine=combine, signed=signed)
     span = Point(attn.k_norm, "output"), Point(attn.proj, "input")
-    return Attention(attn, attn.num_heads, span, combine, arrange, signed)
+    return Attention(attn, attn.num_heads, span, combine, signed=signed)
 
 
 def _difference(attn: Any, maps: list[Tensor]) -> Tensor:

@@ -303,11 +303,18 @@ def _attend(attn: Any, layout: Arrange) -> tuple[Attention, ...]:
     return (Attention.of(attn, attn.num_heads, arrange=layout),)
 
 
-def _in_windows(attn: Any, size: Grid, shift: Grid = (0, 0), **more: Any) -> tuple[Attention, ...]:
-    def members(grid: Grid) -> Tensor:
-        return windows(grid, size, shift)
+def _among(attn: Any, members: Members, *, heads_first: bool = False) -> tuple[Attention, ...]:
+    """Find attention in windows, computed with the windows first, or with the heads first."""
+    layout, split = arrange(members, heads_first=heads_first), _windows_first if heads_first else None
+    return (Attention.of(attn, attn.num_heads, arrange=layout, members=members, split=split),)
 
-    return _attend(attn, arrange(members, **more))
+
+def _windows_first(values: Tensor) -> Tensor:
+    return values.transpose(-4, -3)
+
+
+def _in_windows(attn: Any, size: Grid, shift: Grid = (0, 0), **more: Any) -> tuple[Attention, ...]:
+    return _among(attn, partial(windows, size=size, shift=shift), **more)
 
 
 def _pair(value: Any) -> Grid:
@@ -322,18 +329,18 @@ def _partition(block: Any, _: _Place) -> Block:
     """Take one half of a MaxViT block; the other version of it has its channels first."""
     read = plain if type(block).__name__ == "PartitionAttentionCl" else _channels_last
     side = "block" if block.partition_block else "grid"
-    return _make(block, read, _attend(block.attn, arrange(_cut(block, side))))
+    return _make(block, read, _among(block.attn, _cut(block, side)))
 
 
 def _parallel_partition(block: Any, _: _Place) -> Block:
     both = (("block", block.attn_block), ("grid", block.attn_grid))
-    attentions = tuple(one for side, attn in both for one in _attend(attn, arrange(_cut(block, side))))
+    attentions = tuple(one for side, attn in both for one in _among(attn, _cut(block, side)))
     return _make(block, plain, attentions)
 
 
 def _cut(block: Any, side: str) -> Members:
     size = _pair(block.partition_size)
-    return (lambda grid: windows(grid, size)) if side == "block" else (lambda grid: spaced(grid, size))
+    return partial(windows if side == "block" else spaced, size=size)
 
 
 def _hiera(block: Any, place: _Place) -> Block:
@@ -363,7 +370,9 @@ def _hiera(block: Any, place: _Place) -> Block:
         tiles = weights.reshape(attn.heads, -1, *weights.shape[-2:])
         return arrange(members, heads_first=True)(tiles, grid)
 
-    return _make(block, read, (Attention.of(attn, attn.heads, arrange=lay_out),), units=read)
+    split = _windows_first if attn.use_mask_unit_attn else None
+    found = Attention.of(attn, attn.heads, arrange=lay_out, members=members, split=split)
+    return _make(block, read, (found,), units=read)
 
 
 def _hiera_det(block: Any, _: _Place) -> Block:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from vitwidgets.anatomy import Anatomy, Arrange, Grid
+from vitwidgets.anatomy import Anatomy, Block, Grid
 from vitwidgets.families import timm_blocks
 from vitwidgets.families.parts import features
 from vitwidgets.families.timm_vit import channels, grid, input_size, patch_size
-from vitwidgets.families.timm_windows import spread, windows
+from vitwidgets.families.timm_windows import Members, spread, windows
 
 _WINDOWS = (
     "in blocks with windows, patches of other windows get weight 0; a window that reaches over the edge also "
@@ -40,9 +42,7 @@ def find(model: nn.Module) -> Anatomy | None:
         return None
     parts: Any = model
     embed = parts.patch_embed
-    blocks = timm_blocks.column(
-        parts.blocks, lambda module: _arrange(module.attn.num_heads, module.window_size)
-    )
+    blocks = tuple(map(_windowed, timm_blocks.column(parts.blocks)))
     windowed = sum(module.window_size > 0 for module in parts.blocks)
     return Anatomy(
         model=model,
@@ -61,11 +61,19 @@ def find(model: nn.Module) -> Anatomy | None:
     )
 
 
-def _arrange(heads: int, window: int) -> Arrange:
-    def arrange(weights: Tensor, grid: Grid) -> Tensor:
-        weights = weights.reshape(-1, heads, *weights.shape[-2:])  # SAM folds its heads into the batch
-        if window == 0:
-            return weights[0]
-        return spread(weights, windows(grid, (window, window)), grid[0] * grid[1])
+def _windowed(block: Block) -> Block:
+    """Say how a block's attention is laid out: SAM folds its heads into the batch."""
+    window = getattr(block.module, "window_size", 0)
+    (attention,) = block.attentions
+    heads = attention.heads
 
-    return arrange
+    def split(values: Tensor) -> Tensor:
+        found: Tensor = values.unflatten(0, (-1, heads))
+        return found
+
+    def arrange(weights: Tensor, grid: Grid) -> Tensor:
+        weights = split(weights.reshape(-1, *weights.shape[-2:]))
+        return weights[0] if members is None else spread(weights, members(grid), grid[0] * grid[1])
+
+    members: Members | None = partial(windows, size=(window, window)) if window else None
+    return replace(block, attentions=(replace(attention, arrange=arrange, members=members, split=split),))
