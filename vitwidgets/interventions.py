@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -329,12 +329,19 @@ def _exactly_one(one: Any, names: tuple[str, ...]) -> None:
 
 
 def _what(one: Any) -> str:
-    names = ("neuron", "token", "tokens", "head", "unit")
-    for field in fields(one):
-        value = getattr(one, field.name)
-        if field.name in names and value is not None:
-            return f"{'MLP neuron' if field.name == 'unit' else field.name} {value}"
-    return "all tokens"
+    for name, said in _SAID.items():
+        value = getattr(one, name, None)
+        if value is not None:
+            return f"{said} {value}"
+    tokens = (one.token,) if isinstance(one, Ablation) else one.tokens
+    if tokens is None:
+        return "all tokens"
+    named = [f"{'token' if isinstance(token, str) else 'patch'} {token}" for token in tokens]
+    return ", ".join(named) if len(named) <= _NAMED else f"{len(named)} tokens"
+
+
+_SAID = {"neuron": "neuron", "unit": "MLP neuron", "head": "head"}
+_NAMED = 4  # tokens that are named one by one
 
 
 def _within(value: int, count: int, there_is_no: str, things: str = "") -> None:

@@ -4,7 +4,6 @@ import { cosineAcross, greatest } from "../src/math/across.ts";
 import type { Shown } from "../src/math/overlay.ts";
 import { between, toOriginal } from "../src/panels/brush.ts";
 import { change } from "../src/panels/differences.ts";
-import { sameAs } from "../src/panels/interventions.ts";
 import { widen } from "../src/panels/pair.ts";
 import { figure } from "../src/ui/dom.ts";
 
@@ -63,16 +62,6 @@ describe("a difference", () => {
   });
   it("is no number where one is none", () => {
     expect(change(null, 1, percent)).toBe("NaN");
-  });
-});
-
-describe("interventions", () => {
-  it("are the same whatever they are called and in whatever order they are written", () => {
-    expect(
-      sameAs({ layer: 2, neuron: 5, fill: "zero", text: "a" }, { fill: "zero", neuron: 5, layer: 2 }),
-    ).toBe(true);
-    expect(sameAs({ layer: 2, neuron: 5, fill: "zero" }, { layer: 2, neuron: 5, fill: "mean" })).toBe(false);
-    expect(sameAs({ layer: 2, tokens: [3], source: 0 }, { layer: 2, tokens: [4], source: 0 })).toBe(false);
   });
 });
 

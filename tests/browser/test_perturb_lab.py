@@ -16,7 +16,9 @@ from vitwidgets.interventions import Ablation
 from vitwidgets.widgets.compare import Compare
 from vitwidgets.widgets.perturb_lab import PerturbLab
 picture = photo.clip(0, 255).astype(np.uint8)
-lab = PerturbLab(inspector, picture, layer=3, token=24, overlay="none", opacity=0.0)
+lab = PerturbLab(
+    inspector, picture, donor=picture[:, ::-1].copy(), layer=3, token=24, overlay="none", opacity=0.0
+)
 lab
 """
 COMPARE = """
@@ -157,8 +159,45 @@ def test_interventions_on_what_the_cursor_points_at(bench: Bench) -> None:
     assert row.locator("th").inner_text() == expected[0]
     told = row.locator("td").nth(3).inner_text().replace("−", "-")
     assert float(told) == pytest.approx(expected[1], abs=0.051)
+    logit = bench.lab.value("round(lab.comparison[0][4] - lab.comparison[0][3], 2)")
+    told = row.locator("td").nth(4).inner_text().replace("−", "-")
+    assert float(told) == pytest.approx(logit, abs=0.0051)
     bar.get_by_role("button", name="remove: neuron 7").click()
     bench.lab.wait_value("[str(one) for one in lab.interventions]", ["head 1 of layer 3 set to its mean"])
+
+
+def test_interventions_from_the_other_image(bench: Bench) -> None:
+    bench.lab.execute("lab.neuron_space, lab.neuron, lab.head = 'mlp', 7, 1")
+    bench.lab.settle()
+    bar = bench.root.locator(".vw-interventions")
+    bar.get_by_role("radio", name="Take from the other image").click()
+    for name in ("MLP neuron 7", "Patch 24", "Head 1", "All tokens"):
+        bar.get_by_role("button", name=name, exact=True).click()
+    wanted = [
+        f"{what} of layer 3 taken from another image"
+        for what in ("MLP neuron 7", "patch 24", "head 1", "all tokens")
+    ]
+    bench.lab.wait_value("[str(one) for one in lab.interventions]", wanted)
+    bench.lab.execute("lab.wait()")
+    bench.lab.execute("other = inspector.trace(picture[:, ::-1].copy())")
+    assert bench.lab.value("np.abs(lab.after.logits - other.logits).max() < 0.01")  # float16 activations
+    bar.get_by_role("button", name="Remove all").click()
+    bench.lab.wait_value("lab.interventions", [])
+    bar.get_by_role("radio", name="Set to 0").click()
+
+
+def test_without_an_overlay_the_layers_are_steps(bench: Bench) -> None:
+    strip = bench.root.locator(".vw-strip")
+    box = strip.bounding_box()
+    assert box is not None
+    assert box["height"] < 32
+    strip.click(position={"x": box["width"] * 0.99, "y": box["height"] / 2})
+    bench.lab.wait_value("lab.layer == lab.before.layers", True)
+    bench.lab.execute("lab.overlay = 'similarity'")
+    bench.lab.settle()
+    maps = strip.bounding_box()
+    assert maps is not None
+    assert maps["height"] > 2 * box["height"]
 
 
 def test_the_best_match_is_outlined_on_the_other_side(bench: Bench) -> None:

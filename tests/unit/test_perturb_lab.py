@@ -108,7 +108,8 @@ def test_interventions_cross_to_the_page_and_back(lab: PerturbLab) -> None:
     own = lab.inspector.trace(photo(seed=2))
     lab.interventions = [
         Ablation(2, unit=100, fill="mean"), Ablation(0, token="reg1"), Ablation(3, head=1),
-        Transplant(own, 3), Transplant(lab._sources[0], 1, tokens=[4, "cls"]),
+        Transplant(own, 3), Transplant(lab._sources[0], 1, tokens=[4, "cls"]), Transplant(own, 2, head=1),
+        Ablation(1, token=(1, 2)),
     ]  # fmt: skip
     told = lab.get_state("interventions")["interventions"]
     assert [one["text"] for one in told] == [str(one) for one in lab.interventions]
@@ -116,8 +117,10 @@ def test_interventions_cross_to_the_page_and_back(lab: PerturbLab) -> None:
     lab.set_state({"interventions": told[1:]})
     after = lab.interventions
     assert after[:2] == before[1:3]
-    assert [one.source for one in after[2:]] == [own, lab._sources[0]]
+    assert [one.source for one in after[2:5]] == [own, lab._sources[0], own]
     assert after[3].tokens == [4, "cls"]
+    assert after[4].head == 1
+    assert after[5] == before[6]
 
 
 @pytest.mark.parametrize(

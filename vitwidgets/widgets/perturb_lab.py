@@ -239,9 +239,11 @@ class PerturbLab(Pair):
 
     def _read(self, told: dict[str, Any]) -> Intervention:
         told.pop("text", None)
-        if "source" not in told:
-            return Ablation(**told)
-        return Transplant(self._sources[told.pop("source")], **told)
+        if told.get("tokens") is not None:
+            told["tokens"] = [_token(token) for token in told["tokens"]]
+        if "source" in told:
+            return Transplant(self._sources[told.pop("source")], **told)
+        return Ablation(**{**told, "token": _token(told.get("token"))})
 
     def _now(self) -> Recipe:
         painted = self.mode == "painted"
@@ -408,10 +410,15 @@ def _problem(trace: Trace, one: object) -> str:
     try:
         for token in tokens:
             if token is not None:
-                trace.patch_grid.index(token)
+                trace.grid_of(one.layer).index(token)
     except (ValueError, IndexError, TypeError) as error:
         return str(error)
     return ""
+
+
+def _token(told: Any) -> Any:
+    """Read a token: JSON has no tuples."""
+    return tuple(told) if isinstance(told, list) else told
 
 
 def _within(value: object, count: int) -> bool:

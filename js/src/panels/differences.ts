@@ -1,7 +1,7 @@
 // Predictions before and after: two bars a class, and by how much probability and logit have changed.
 
 import type { ReadonlySignal } from "@preact/signals-core";
-import { figure, h } from "../ui/dom.ts";
+import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 
 /** A class: its name, probability before and after, logit before and after; null for what is not finite. */
@@ -73,7 +73,7 @@ function row([name, before, after, logitBefore, logitAfter]: Compared): HTMLElem
       "td",
       "vw-number",
       {},
-      change(logitBefore, logitAfter, (value) => figure(value)),
+      change(logitBefore, logitAfter, (value) => value.toFixed(2)),
     ),
   );
 }

@@ -132,23 +132,25 @@ export function offersOf({ facts, source, cursor, place }: Context, fromDonor: b
     {
       label: at === null ? "Token" : short(source.tokenName(layer, at)),
       why: at === null ? "pin a token first" : "",
-      what: { layer, token },
+      what: { layer, token: at === null ? token : ofLayer(source.row(layer, at), facts.prefix) },
     },
   ];
-  if (fromDonor) return [...offers, { label: "All tokens", why: "", what: { layer } }];
-  const heads = facts.heads.some((count) => count > 0);
-  if (!heads) return offers;
-  return [
-    ...offers,
-    {
+  if (facts.heads.some((count) => count > 0)) {
+    offers.push({
       label: head === null ? "Head" : `Head ${head}`,
       why:
         head === null
           ? "choose a head first: with an attention overlay"
           : input || none(source.heads(layer), head),
       what: { layer, head: head ?? 0 },
-    },
-  ];
+    });
+  }
+  return fromDonor ? [...offers, { label: "All tokens", why: "", what: { layer } }] : offers;
+}
+
+/** A token of a layer, whose patch grid may be coarser than the cursor's, as the kernel names it. */
+function ofLayer(row: number, prefix: readonly string[]): Token {
+  return prefix[row] ?? row - prefix.length;
 }
 
 /** A token's name without its row and column. */

@@ -44,7 +44,8 @@ export function layerStrip(context: Context, look: Look): HTMLElement {
     theme.value;
     if (width.value === 0) return;
     const cell = Math.min(124, (width.value - GAP * last) / (last + 1));
-    const height = (cell * facts.rows) / facts.cols;
+    const photo = cursor.overlay.value === "none"; // there are no maps: the steps alone
+    const height = photo ? 4 : (cell * facts.rows) / facts.cols;
     const strip = (cell + GAP) * (last + 1) - GAP;
     const context2d = sized(canvas, strip, height + LABEL + 6);
     context2d.clearRect(0, 0, strip, height + LABEL + 6);
@@ -61,7 +62,9 @@ export function layerStrip(context: Context, look: Look): HTMLElement {
       } else {
         const told = reason !== "" && layer !== chosen;
         if (outcome.kind === "missing" && layer > 0 && !told) reason = outcome.reason;
-        context2d.fillStyle = style.getPropertyValue("--vw-empty");
+        context2d.fillStyle = style.getPropertyValue(
+          photo && layer === chosen ? "--vw-accent" : "--vw-empty",
+        );
         context2d.fillRect(left, 3, cell, height);
       }
       if (layer === chosen) {

@@ -69,8 +69,11 @@ def test_edits_are_said(inspector: Inspector, x: Tensor) -> None:
     assert trace.notes == [
         "head 1 of layer 2 set to 0",
         "MLP neuron 4 of layer 1 set to its mean",
-        "tokens ['cls', 4] of layer 3 taken from another image",
+        "token cls, patch 4 of layer 3 taken from another image",
     ]
+    assert str(Ablation(1, token=(2, 3))) == "patch (2, 3) of layer 1 set to 0"
+    assert str(Transplant(source, 3, tokens=range(9))) == "9 tokens of layer 3 taken from another image"
+    assert str(Transplant(source, 3)) == "all tokens of layer 3 taken from another image"
     assert source.notes == []
 
 
