@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_traces import NAMES, photo, small_model, small_trace, staged_trace
 
-from vitwidgets import charts, perturb
+from vitwidgets import charts, perturb, plot
 from vitwidgets.inspector import Inspector
 from vitwidgets.trace import Trace
 from vitwidgets.widgets.cursor import Cursor
@@ -67,13 +67,23 @@ def test_shared_sets_of_patches_go_through_once(inspector: Inspector, monkeypatc
     asked = []
     logits = inspector.logits
 
-    def counted(images: list[Any], **options: Any) -> Any:
+    def counted(images: Iterable[Any], **options: Any) -> Any:
+        images = list(images)
         asked.append(len(images))
         return logits(images, **options)
 
+    traced, trace = [], inspector.trace
+
+    def watched(*args: Any, **options: Any) -> Any:
+        traced.append("trace")
+        return trace(*args, **options)
+
     monkeypatch.setattr(inspector, "logits", counted)
+    monkeypatch.setattr(inspector, "trace", watched)
     charts.RateCurve(inspector, photo(), rates=RATES, seeds=3).wait(30)
-    assert asked == [2 + 2 * 3 + 2 + 2]  # none, all; random at two rates; salient and non-salient at two
+    assert asked == [1 + 2 * 3 + 2 + 2]  # all; random at two rates; salient and non-salient at two
+    # The original itself went through for its rollout, and not once more.
+    assert traced == ["trace"]
 
 
 def test_a_lab_lends_its_image_salience_and_fill(inspector: Inspector) -> None:
@@ -170,8 +180,10 @@ def test_the_handle_and_the_cursor_move_each_other(trace: Trace, frame: pd.DataF
 
 def test_the_curve_and_its_scale(frame: pd.DataFrame) -> None:
     chart = charts.lines(frame[["purity"]])
-    (curve,) = chart.figure.marks
+    curve, dots = chart.figure.marks
     np.testing.assert_array_equal(curve.y, [0.2, np.nan, 0.9])
+    assert (list(dots.x), list(dots.y)) == ([1, 3], [0.2, 0.9])  # none where there is no number
+    assert curve.marker is None
     scale = curve.scales["y"]
     assert scale.min == 0
     assert 0.9 < scale.max < 1
@@ -183,7 +195,7 @@ def test_grouping_has_a_chart_for_each_number_and_its_baselines(frame: pd.DataFr
     frame["silhouette"] = [-1.0, 0.0, 1.0]
     chart = charts.GroupingChart(frame, baselines={"position": frame[["purity"]] / 2})
     assert list(chart.charts) == ["purity", "silhouette"]
-    faint, curve = chart.charts["purity"].figure.marks
+    faint, curve, _dots = chart.charts["purity"].figure.marks
     np.testing.assert_array_equal(faint.y, [0.1, np.nan, 0.45])
     assert (faint.line_style, curve.line_style) == ("dashed", "solid")
     assert len(chart.charts["silhouette"].figure.marks) == 1
@@ -201,7 +213,7 @@ def test_grouping_has_a_chart_for_each_number_and_its_baselines(frame: pd.DataFr
     ],
 )  # fmt: skip
 def test_ticks_are_round_numbers(low: float, high: float, least: float, ticks: list[float]) -> None:
-    np.testing.assert_allclose(charts._ticks(low, high, least), ticks, atol=1e-12)
+    np.testing.assert_allclose(plot.ticks(low, high, least), ticks, atol=1e-12)
 
 
 def test_a_baseline_stretches_only_the_chart_of_its_column(frame: pd.DataFrame) -> None:
