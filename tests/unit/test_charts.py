@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
 from small_traces import NAMES, photo, small_model, small_trace, staged_trace
 
 from vitwidgets import charts, perturb, plot
+from vitwidgets.analysis.grouping import MEASURES
 from vitwidgets.inspector import Inspector
+from vitwidgets.study.grouping_study import GroupingStudy
 from vitwidgets.trace import Trace
 from vitwidgets.widgets.cursor import Cursor
 from vitwidgets.widgets.perturb_lab import PerturbLab
@@ -203,6 +206,54 @@ def test_grouping_has_a_chart_for_each_number_and_its_baselines(frame: pd.DataFr
         charts.GroupingChart(frame, columns=["purty"])
     with pytest.raises(ValueError, match="no column"):
         charts.GroupingChart(frame[["why_not"]])
+
+
+def study_of(images: int) -> GroupingStudy:
+    """A study of random numbers: 3 layers, with both baselines."""
+    draw = np.random.default_rng(3)
+    rows = [
+        {"image": str(image), "variant": variant, "layer": layer, **dict.fromkeys(MEASURES, draw.random())}
+        for image in range(images)
+        for variant in ("model", "position", "random")
+        for layer in (1, 2, 3)
+    ]
+    return GroupingStudy(pd.DataFrame(rows), {})
+
+
+def test_a_study_has_its_interval_and_its_baselines() -> None:
+    study = study_of(5)
+    chart = charts.GroupingChart(study, columns=["purity", "auc"])
+    pd.testing.assert_frame_equal(chart.data, study.mean())
+    band, position, untrained, curve = chart.charts["auc"].figure.marks
+    of_model = study.rows[study.rows["variant"] == "model"].pivot_table("auc", "layer", "image").to_numpy()
+    reach = scipy.stats.sem(of_model, axis=1) * scipy.stats.t.ppf(0.975, 4)
+    np.testing.assert_allclose(curve.y, of_model.mean(axis=1))
+    np.testing.assert_allclose(band.y, [of_model.mean(axis=1) - reach, of_model.mean(axis=1) + reach])
+    np.testing.assert_allclose(position.y, study.mean("position")["auc"])
+    np.testing.assert_allclose(untrained.y, study.mean("random")["auc"])
+    assert len({mark.line_style for mark in (position, untrained, curve)}) == 3
+    legend = chart.children[-1].value
+    for name in ("model", "position alone", "random weights", "95 % interval"):
+        assert name in legend
+
+
+def test_a_study_of_one_image_has_no_interval_and_baselines_can_be_left_out() -> None:
+    chart = charts.GroupingChart(study_of(1), baselines={}, columns=["auc"])
+    (curve,) = chart.charts["auc"].figure.marks
+    assert np.isfinite(curve.y).all()
+    assert len(chart.children) == 1  # one look needs no legend
+
+
+def test_a_band_is_drawn_where_both_edges_are_given(frame: pd.DataFrame) -> None:
+    low, high = frame[["purity"]] - 0.1, frame[["purity"]] + 0.2
+    chart = charts.GroupingChart(frame, low=low, high=high, band="<all>")
+    band, *_ = chart.charts["purity"].figure.marks
+    np.testing.assert_allclose(band.y, [[0.1, np.nan, 0.8], [0.4, np.nan, 1.1]])
+    assert "&lt;all&gt;" in chart.children[-1].value
+    with pytest.raises(ValueError, match="give high too"):
+        charts.GroupingChart(frame, low=low)
+    with pytest.raises(ValueError, match="across is 0"):
+        charts.GroupingChart(frame, across=0)
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ def _stage(plot: Plot, frame: _Frame, ground: Image.Image) -> Image.Image:
         pen.line([tuple(point) for point in points], NEUTRAL, round(1.5 * PER_PIXEL * SHARP))
         x, y = points[1].tolist()
         _marker(pen, "circle", x, y, 4.5, NEUTRAL)
-    return large.resize(size, Image.Resampling.LANCZOS)
+    return large.resize(size, Image.Resampling.BOX)
 
 
 def _curve(large: Image.Image, pen: ImageDraw.ImageDraw, mark: Curve, points: Floats) -> None:
@@ -376,4 +376,4 @@ def _swatch(key: Key, width: int) -> Image.Image:
         _curve(large, pen, mark, ends)
         if key.mark.marker is not None:
             _marker(pen, key.mark.marker, large.width / 2, middle, 3, key.colour)
-    return large.resize((width, ROW), Image.Resampling.LANCZOS)
+    return large.resize((width, ROW), Image.Resampling.BOX)
