@@ -410,7 +410,9 @@ def _scale(view: View, outcome: Field | NeuronView) -> tuple[tuple[float, float]
         return (outcome.low, outcome.high), Image.fromarray(table[None]), outcome.unit
     low = -outcome.limit if view.mode == "signed" else 0.0
     values = np.linspace(low, outcome.limit, 256)[None, :, None]
-    return (low, outcome.limit), Image.fromarray(display(values, view.mode)), "filter x pixel"
+    ramp = Image.fromarray(display(values, view.mode, limit=outcome.limit))
+    clipped = f" · clipped, up to {figure(outcome.peak)}" if outcome.peak > outcome.limit else ""
+    return (low, outcome.limit), ramp, f"filter x pixel{clipped}"
 
 
 def _chips(view: View, outcome: Outcome, width: int) -> Image.Image:

@@ -15,13 +15,13 @@ describe.each([
     test(label(spec), () => {
       const found = overlayField(spec, trace);
       if (view) {
-        const { sight, shares, values, limit, ...rest } = found as View;
+        const { sight, shares, values, limit, peak, ...rest } = found as View;
         const { pixels, kernel } = sight;
         expect(rest).toMatchObject({ kind: "view", title: view.title, unit: view.unit });
         const composed = composeView(pixels, kernel, shares, new Float32Array(pixels.data.length));
         expect(differences(composed, flat(view.view))).toEqual([]);
         expect(differences(values, flat(view.values), 2e-5)).toEqual([]);
-        expect(differences([limit], [view.limit])).toEqual([]);
+        expect(differences([limit, peak], [view.limit, view.peak])).toEqual([]);
         return;
       }
       if (colours) {

@@ -63,7 +63,14 @@ export interface Recorded {
   cases: {
     spec: Spec;
     field?: { values: Numbers; low: number; high: number; diverging: boolean; title: string; unit: string };
-    view?: { view: Numbers; values: Numbers; limit: number; title: string; unit: string };
+    view?: {
+      view: Numbers;
+      values: Numbers;
+      limit: number;
+      peak: number;
+      title: string;
+      unit: string;
+    };
     colours?: { rgb: Numbers; title: string };
     missing?: string;
   }[];

@@ -1,21 +1,22 @@
 import { describe, expect, test } from "vitest";
 import viewFile from "../../tests/vectors/views.json";
+import { sightOf, sightScale } from "../src/math/sight.ts";
 import {
   composeView,
   cutPatch,
-  limitOf,
   localView,
   type Pixels,
-  patchPeaks,
   type ViewMode,
   viewColours,
-  viewLimit,
+  viewScale,
 } from "../src/math/views.ts";
 import { differences, flat, type Numbers } from "./vectors.ts";
 
 const given = viewFile as unknown as {
   patch: [number, number];
-  compositions: Record<"pixels" | "kernel" | "shares" | "whole" | "scaled" | "local", Numbers>[];
+  compositions: (Record<"pixels" | "kernel" | "shares" | "whole" | "scaled" | "local", Numbers> & {
+    scales: { shares: number[]; limit: number }[];
+  })[];
   pictures: { view: Numbers; limit: number; mode: ViewMode; scale: number; colours: number[][] }[];
 };
 
@@ -57,13 +58,12 @@ describe.each(given.compositions)("views of $kernel.0.0.length channels", (one) 
     }
   });
 
-  test("the scale of a view can be told from the peaks of its filter", () => {
-    const shares = flat(one.shares);
-    const view = composeView(pixels, kernel, shares, new Float32Array(pixels.data.length));
-    const peaks = patchPeaks(pixels, kernel);
-    expect([...peaks]).toEqual(one.local.map((local) => viewLimit(flat(local as Numbers))));
-    expect(limitOf(peaks, shares)).toBe(viewLimit(view));
-    expect(limitOf(peaks, new Float32Array(shares.length))).toBe(1);
+  test.each(one.scales)("where the colours end with shares $shares", ({ shares, limit }) => {
+    const row = Float32Array.from(shares);
+    const view = composeView(pixels, kernel, row, new Float32Array(pixels.data.length));
+    const scales = [viewScale(view), sightScale(sightOf(pixels, kernel), row)];
+    const ends = scales.map((scale) => scale.limit);
+    expect(differences(ends, [limit, limit], 1e-6)).toEqual([]);
   });
 
   test("arrays that do not fit are refused", () => {
@@ -78,7 +78,7 @@ describe.each(given.compositions)("views of $kernel.0.0.length channels", (one) 
 describe("pictures of views", () => {
   test.each(given.pictures)("$mode at $scale", ({ view, limit, mode, scale, colours }) => {
     const { data, channels } = pixelsOf(view);
-    expect(differences([viewLimit(data)], [limit], 1e-8)).toEqual([]);
+    expect(viewScale(data).limit / limit).toBeCloseTo(1, 8);
     const rgba = viewColours(
       data,
       channels,

@@ -56,6 +56,17 @@ def check(bench: Workbench) -> Any:
     return wanted
 
 
+def test_the_legend_says_that_the_ends_of_a_view_are_clipped(shown: Workbench) -> None:
+    shown.overlay("view")
+    wait_for(shown, "view of neuron 0")
+    spec = "Spec('view', explorer.layer, trace.patch_grid.index(explorer.token), None, 0)"
+    limit, peak = shown.lab.value(f"[(f := overlay_field({spec}, trace)).limit, f.peak]")
+    assert peak > limit
+    low, high, unit = shown.root.locator(".vw-legend .vw-scale > span").all_inner_texts()
+    assert [float(low.replace("−", "-")), float(high)] == pytest.approx([-limit, limit], abs=6e-4)
+    assert float(unit.removeprefix("filter × pixel · clipped, up to ")) == pytest.approx(peak, abs=6e-4)
+
+
 @pytest.mark.parametrize("mode", ["signed", "positive", "magnitude"])
 def test_a_view_is_drawn_pixel_by_pixel(shown: Workbench, mode: str) -> None:
     shown.overlay("view")

@@ -125,7 +125,7 @@ def test_view(name: str, case: dict[str, Any]) -> None:
     assert isinstance(found, NeuronView)
     np.testing.assert_allclose(found.view.ravel(), array(expected["view"]), rtol=2e-6, atol=2e-7)
     np.testing.assert_allclose(found.values, array(expected["values"]), rtol=2e-5, atol=2e-6)
-    assert found.limit == pytest.approx(expected["limit"], rel=2e-6)
+    assert (found.limit, found.peak) == pytest.approx((expected["limit"], expected["peak"]), rel=2e-6)
     assert (found.title, found.unit, found.grid) == (expected["title"], expected["unit"], (3, 4))
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from small_traces import photo, small_model, small_trace, staged_trace, trace_of
 from traitlets import TraitError
 
-from vitwidgets.analysis.views import display, global_view, limit_of, local_view, view
+from vitwidgets.analysis.views import display, global_view, limit_of, limits, local_view, peak_of, view
 from vitwidgets.trace import Trace
 from vitwidgets.widgets.codec import decode
 from vitwidgets.widgets.cursor import Cursor
@@ -51,6 +51,16 @@ def test_views_by_plain_loops(case: dict[str, Any]) -> None:
     np.testing.assert_allclose(view(pixels, kernel, case["shares"]), case["scaled"], rtol=1e-6, atol=1e-9)
     for patch, expected in enumerate(case["local"]):
         np.testing.assert_allclose(local_view(pixels, kernel[None], patch, 0), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("case", VECTORS["compositions"], ids=["grey", "colour"])
+def test_ends_of_scales_by_plain_loops(case: dict[str, Any]) -> None:
+    pixels, kernel = np.array(case["pixels"], np.float32), np.array(case["kernel"], np.float32)
+    wanted = [one["limit"] for one in case["scales"]]
+    rows = [one["shares"] for one in case["scales"]]
+    assert [limit_of(view(pixels, kernel, row)) for row in rows] == pytest.approx(wanted, rel=1e-6)
+    ends = limits(pixels, kernel, [rows, rows])
+    np.testing.assert_allclose(ends, [[*wanted[:-1], 0]] * 2, rtol=1e-6)  # the last is all zeros
 
 
 @pytest.mark.parametrize("case", VECTORS["pictures"], ids=lambda case: f"{case['mode']} {case['scale']:.2g}")
@@ -149,9 +159,7 @@ def test_the_page_composes_what_the_trace_says(trace: Trace, attention: Any) -> 
             for l, layer in enumerate(grid.layers):  # noqa: E741
                 own = shares[t, min(n, shares.shape[1] - 1), l]
                 wanted = trace.view(neuron, layer, token, attention=attention)
-                np.testing.assert_allclose(
-                    view(pixels, kernels[n], own), wanted, atol=2e-3 * limit_of(wanted)
-                )
+                np.testing.assert_allclose(view(pixels, kernels[n], own), wanted, atol=2e-3 * peak_of(wanted))
 
 
 def test_heads_own_their_neurons(trace: Trace) -> None:

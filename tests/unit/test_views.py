@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitwidgets.analysis.views import cut, display, global_view, join, limit_of, local_view, view
+from vitwidgets.analysis.views import cut, display, global_view, join, limit_of, local_view, peak_of, view
 from vitwidgets.colormap import NON_FINITE
 
 RANDOM = np.random.default_rng(4)
@@ -152,13 +152,53 @@ def test_levels(mode: Any, expected: list[int]) -> None:
     assert shown([-2, -1, 0, 1, 9], mode, limit=2) == [*expected[:4], 255]
 
 
-def test_the_limit_is_the_largest_absolute_value_of_each_picture() -> None:
+def test_each_picture_has_a_scale_of_its_own_unless_they_share_one() -> None:
     views = np.stack([PIXELS, PIXELS / 100])
     np.testing.assert_array_equal(display(views)[0], display(views)[1])
-    np.testing.assert_array_equal(display(PIXELS), display(PIXELS, limit=float(np.abs(PIXELS).max())))
+    np.testing.assert_array_equal(display(PIXELS), display(PIXELS, limit=limit_of(PIXELS)))
     shared = display(views, limit=limit_of(*views))
     np.testing.assert_array_equal(shared[0], display(PIXELS))
     assert np.ptp(shared[1].astype(int)) <= 4
+
+
+def test_a_few_strong_pixels_leave_the_others_their_colours() -> None:
+    """Views are products, so that few of their numbers are far larger than the others."""
+    seen = RANDOM.laplace(size=(60, 80, 3))
+    clipped = (np.abs(seen) > limit_of(seen)).mean()
+    assert 0.01 < clipped < 0.03
+    assert limit_of(seen) < 0.6 * peak_of(seen)
+    assert (
+        np.abs(display(seen).astype(int) - 128).mean()
+        > 1.6 * np.abs(display(seen, limit=peak_of(seen)).astype(int) - 128).mean()
+    )
+
+
+def test_zeros_do_not_count() -> None:
+    """At layer 0 a view is one patch: it has the scale of that patch alone."""
+    kernel, alone = FILTERS[3], np.eye(ROWS * COLS)[8]
+    assert limit_of(view(PIXELS, kernel, alone)) == pytest.approx(
+        limit_of(local_view(PIXELS, FILTERS, 8, 3)), rel=1e-6
+    )
+
+
+def test_faint_patches_do_not_drown_the_strong_one() -> None:
+    """Near layer 0 nearly all of a token is its own patch: most of that patch is within the scale."""
+    kernel, shares = FILTERS[3], np.full(ROWS * COLS, 1e-4)
+    shares[8] = 1
+    seen = view(PIXELS, kernel, shares)
+    assert (np.abs(cut(seen, (P, Q))[8]) > limit_of(seen)).mean() < 0.1
+
+
+@pytest.mark.parametrize("value", [0.3, -7.0])
+def test_what_has_one_size_is_not_clipped(value: float) -> None:
+    flat = np.full((4, 5, 3), value)
+    assert limit_of(flat) == peak_of(flat) == abs(value)
+    assert set(display(flat).ravel()) == {255 if value > 0 else 1}
+
+
+def test_a_given_limit_is_exact() -> None:
+    assert shown([0, 1, 2, 4], limit=4) == [128, 160, 192, 255]
+    assert shown([0, 1, 2, 4], limit=2) == [128, 192, 255, 255]
 
 
 def test_channels_are_colours() -> None:
@@ -191,9 +231,10 @@ def test_any_size(size: float) -> None:
 
 
 def test_shared_limit() -> None:
-    assert limit_of(np.array([1.0, -3.0]), np.array([[2.0]])) == 3
+    assert limit_of(np.array([3.0, -3.0]), np.array([[2.0]])) == 3
     assert limit_of(np.zeros(3), np.array([np.nan, np.inf])) == 1
     assert limit_of() == 1
+    assert peak_of(np.array([1.0, -3.0, np.nan, np.inf])) == 3
 
 
 def test_display_of_bad_arguments() -> None:

@@ -450,8 +450,10 @@ def neurons_see(
                     seen = value * trace.filters[neuron][y % p][x % q][c] * shares[patch]
                     picture.append(seen)
                     sums[patch] += seen
-        limit = max(abs(v) for v in picture) or 1.0
-        field = {"view": picture, "values": [0.0] * prefix + sums, "limit": limit, "title": title}
+        peak, total = max(abs(v) for v in picture), sum(abs(v) for v in picture)
+        limit = min(peak, 2 * sum(v * v for v in picture) / total) if total else 1.0
+        scale = {"limit": limit, "peak": peak}
+        field = {"view": picture, "values": [0.0] * prefix + sums, **scale, "title": title}
         cases.append({"spec": what, "view": {**field, "unit": "sum over the patch"}})
 
     for layer in range(LAYERS + 1):

@@ -69,12 +69,25 @@ def coloured(view: Picture, mode: str, limit: float) -> list[list[int]]:
     return colours
 
 
+def end_of(values: list[float]) -> float:
+    """Where a scale ends: at twice the mean magnitude, each weighted with itself, at most at the largest."""
+    sizes = [abs(value) for value in values if math.isfinite(value)]
+    total = sum(sizes)
+    return min(max(sizes), 2 * sum(size / total * size for size in sizes)) if total else 1.0
+
+
 def views() -> None:
     rng = random.Random(1714)
     compositions: list[dict[str, Any]] = []
     for channels in (1, 3):
         pixels, kernel = drawn(rng, HEIGHT, WIDTH, channels), drawn(rng, *PATCH, channels)
         shares = [float32(rng.random() ** 3) for _ in range(ROWS * COLS)]
+        alone = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+        faint = [float32(0.001)] * 5 + [float32(0.995)]
+        scales = [
+            {"shares": row, "limit": end_of(flat(composed(pixels, kernel, row)))}
+            for row in ([1.0] * 6, shares, alone, faint, [-0.5] + [0.25] * 5, [0.0] * 6)
+        ]
         whole = composed(pixels, kernel, [1.0] * (ROWS * COLS))
         compositions.append(
             {
@@ -84,6 +97,7 @@ def views() -> None:
                 "whole": whole,
                 "scaled": composed(pixels, kernel, shares),
                 "local": [patch_of(whole, patch) for patch in range(ROWS * COLS)],
+                "scales": scales,
             }
         )
 
@@ -93,8 +107,9 @@ def views() -> None:
     tiny = [[[float32(1e-42)] * 3, [float32(-1e-42)] * 3]]
     huge = [[[float32(3.4e38)] * 3, [float32(-3.4e38)] * 3]]  # finite, though their sum is not
     pictures: list[dict[str, Any]] = []
-    for view in (drawn(rng, 4, 5, 3), drawn(rng, 3, 4, 1), odd, zeros, tiny, huge):
-        limit = max((abs(value) for value in flat(view) if math.isfinite(value)), default=0.0) or 1.0
+    constant = [[[-2.5]] * 3] * 2
+    for view in (drawn(rng, 4, 5, 3), drawn(rng, 3, 4, 1), odd, zeros, constant, tiny, huge):
+        limit = end_of(flat(view))
         for mode in MODES:
             for scale in (limit, float32(limit / 3), float32(min(limit * 2, 3e38))):
                 pictures.append(

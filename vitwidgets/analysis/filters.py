@@ -131,7 +131,8 @@ def picture(kernel: npt.ArrayLike, *, limit: float | None = None) -> npt.NDArray
     kernel : array_like, shape (p, q, C) or (K, p, q, C)
         One filter, or several; `C` is 3, or 1 for grey.
     limit : float, optional
-        The absolute value that gets full brightness. Default: the largest of each filter.
+        The absolute value that gets full brightness. Default: `vitwidgets.analysis.views.limit_of` each
+        filter.
 
     Returns
     -------

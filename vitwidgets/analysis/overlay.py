@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vitwidgets.analysis.norms import artefacts, norms
 from vitwidgets.analysis.similarity import cosine
-from vitwidgets.analysis.views import global_view, limit_of, view
+from vitwidgets.analysis.views import global_view, limit_of, peak_of, view
 
 Floats = npt.NDArray[np.float32]
 Overlay = Literal[
@@ -211,7 +211,9 @@ class NeuronView:
     grid
         Rows and columns of the patches.
     limit
-        The largest absolute value in the view; 1 where there is nothing but zeros.
+        The end of the colour scale (`vitwidgets.analysis.views.limit_of`): what is larger is clipped.
+    peak
+        The largest absolute value in the view: above `limit` where the scale clips.
     title
         What is shown, for people.
     unit
@@ -222,6 +224,7 @@ class NeuronView:
     values: Floats
     grid: tuple[int, int]
     limit: float
+    peak: float
     title: str
     unit: str
 
@@ -450,7 +453,7 @@ def _view(spec: Spec, source: Source) -> NeuronView:
     sums = seen.reshape(finest.rows, p, finest.cols, -1).sum(axis=(1, 3), dtype=np.float64)
     values = np.concatenate([np.zeros(prefix), sums.ravel()]).astype(np.float32)
     grid = finest.rows, finest.cols
-    return NeuronView(seen, values, grid, limit_of(seen), title, "sum over the patch")
+    return NeuronView(seen, values, grid, limit_of(seen), peak_of(seen), title, "sum over the patch")
 
 
 def _obstacle(spec: Spec, source: Source) -> str | None:

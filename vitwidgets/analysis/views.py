@@ -17,6 +17,7 @@ from vitwidgets.colormap import NON_FINITE
 from vitwidgets.geometry import PatchGrid, Token
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Mode = Literal["signed", "positive", "magnitude"]
 
 
@@ -178,21 +179,74 @@ def view(pixels: npt.ArrayLike, kernel: npt.ArrayLike, shares: npt.ArrayLike) ->
 
 
 def limit_of(*views: npt.ArrayLike) -> float:
-    """Find the largest absolute value in one or several views: the shared scale of their pictures.
+    """Choose where the scale of one or several views ends: what is larger is clipped.
+
+    The end is twice the mean magnitude, each magnitude counted as often as it is large
+    (``2 * sum(v**2) / sum(abs(v))``), and at most the largest magnitude. Filters and pixels vary much: were
+    the end the largest of all, few pixels would be bright and most of the others all but mid-grey. Of views
+    of photos this end clips about 2 % of the pixels. Zeros do not count, so that a view of a single patch has
+    the scale of that patch; nor do many faint patches push the end below what the strong ones need.
 
     Parameters
     ----------
     *views : array_like
-        Of any shape. NaN and infinity do not count.
+        Of any shape. NaN and infinity do not count. Of several the greatest end is taken.
 
     Returns
     -------
     float
         Greater than 0; 1 where there is nothing but zeros.
     """
-    sizes = [np.abs(np.asarray(one)) for one in views]
-    largest = max((float(size.max(initial=0, where=np.isfinite(size))) for size in sizes), default=0.0)
-    return largest or 1.0
+    ends = (_end(np.abs(_finite(one)), axis=None).item() for one in views)
+    return max(ends, default=0.0) or 1.0
+
+
+def peak_of(view: npt.ArrayLike) -> float:
+    """Find the largest magnitude of a view: where it exceeds `limit_of`, a picture is clipped.
+
+    Parameters
+    ----------
+    view : array_like
+        Of any shape. NaN and infinity do not count.
+
+    Returns
+    -------
+    float
+        At least 0.
+    """
+    return float(np.abs(_finite(view)).max(initial=0))
+
+
+def limits(pixels: npt.ArrayLike, kernel: npt.ArrayLike, shares: npt.ArrayLike) -> Doubles:
+    """Find `limit_of` of many views of one filter without composing them.
+
+    Parameters
+    ----------
+    pixels : array_like, shape (H, W, C)
+        The model input, normalised.
+    kernel : array_like, shape (p, q, C)
+        One filter.
+    shares : array_like, shape (..., rows * cols)
+        Tokens' rows of the rollout, without the prefix tokens.
+
+    Returns
+    -------
+    ndarray, shape (...), float64
+        0 where there is nothing but zeros.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    """
+    p, q = np.shape(kernel)[:2]
+    patches = cut(global_view(pixels, kernel), (p, q))
+    sizes = np.abs(_finite(patches)).reshape(len(patches), -1)
+    weights = np.abs(_finite(shares))
+    peak = (weights * sizes.max(axis=1)).max(axis=-1)
+    total, squares = weights @ sizes.sum(axis=1), weights**2 @ (sizes**2).sum(axis=1)
+    ends: Doubles = np.minimum(peak, 2 * squares / np.where(total > 0, total, 1.0))
+    return ends
 
 
 def display(
@@ -208,8 +262,9 @@ def display(
         ``"signed"``: 0 is mid-grey (128), ``-limit`` is 1 and ``limit`` 255. ``"positive"``: negative values
         are black, as in the paper. ``"magnitude"``: the absolute value. In these two, 0 is black.
     limit : float, optional
-        The value that gets full brightness; what exceeds it is clipped. Default: the largest absolute value
-        of each picture. `limit_of` gives one that several pictures share.
+        The value that gets full brightness, exactly; what exceeds it is clipped. Default: `limit_of` each
+        picture, which clips a few of its pixels. `limit_of` also gives one that several pictures share, and
+        `peak_of` one that clips nothing.
 
     Returns
     -------
@@ -234,10 +289,10 @@ def display(
         raise ValueError(f"limit must be positive and finite, got {limit}")
     finite = np.isfinite(values)
     values = np.where(finite, values, 0.0)
-    scale: float | npt.NDArray[np.float64]
+    scale: float | Doubles
     if limit is None:
-        largest = np.abs(values).max(axis=(-3, -2, -1), keepdims=True, initial=0)
-        scale = np.where(largest > 0, largest, 1.0)
+        ends = _end(np.abs(values), axis=(-3, -2, -1))
+        scale = np.where(ends > 0, ends, 1.0)
     else:
         scale = limit
     # clipped first: a tiny limit would make the quotient overflow
@@ -248,6 +303,21 @@ def display(
         levels = 255 * (np.abs(part) if mode == "magnitude" else np.maximum(part, 0))
     picture = np.broadcast_to(np.floor(levels + 0.5).astype(np.uint8), (*values.shape[:-1], 3))
     return np.where(finite.all(axis=-1, keepdims=True), picture, NON_FINITE)
+
+
+def _finite(values: npt.ArrayLike) -> Doubles:
+    """Zero where a value is not finite."""
+    numbers = np.asarray(values, np.float64)
+    return np.where(np.isfinite(numbers), numbers, 0.0)
+
+
+def _end(sizes: Doubles, axis: tuple[int, ...] | None) -> Doubles:
+    """`limit_of` of magnitudes over some axes, which stay with length 1; 0 where there are but zeros."""
+    largest = sizes.max(axis=axis, keepdims=True, initial=0)
+    parts = sizes / np.where(largest > 0, largest, 1.0)  # squares of tiny or huge numbers would be lost
+    total, squares = (part.sum(axis=axis, keepdims=True) for part in (parts, parts**2))
+    ends: Doubles = largest * np.minimum(1.0, 2 * squares / np.where(total > 0, total, 1.0))
+    return ends
 
 
 def _fitting(pixels: npt.ArrayLike, kernel: Floats) -> tuple[Floats, tuple[int, int]]:

@@ -32,8 +32,9 @@ class FilterGallery(Model):
     """All filters of the patch embedding as pictures, and the principal components that they are made of.
 
     Filter `j` is what neuron `j` looks for in a patch, before any block mixes patches. In a picture of it
-    mid-grey is zero, each colour channel stands for itself, and the largest absolute value has full
-    brightness. Click chooses a neuron: panels on the same cursor follow. Works without a kernel.
+    mid-grey is zero, each colour channel stands for itself, and what reaches `limit_of` the
+    filter (in `vitwidgets.analysis.views`) has full brightness. Click chooses a neuron: panels on the same
+    cursor follow. Works without a kernel.
 
     Parameters
     ----------

@@ -311,23 +311,20 @@ class ViewGrid(Panel):
         return picture.resize((width, max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
 
     def _limit(self, shares: npt.NDArray[np.float32]) -> float:
-        """The largest absolute value of all views."""
-        pixels, bank = self.trace.pixels, self.trace.filters()
-        peaks = []
-        for neuron, number in enumerate(self.neurons):
-            whole = np.abs(views.global_view(pixels, bank[number]))
-            p, q = bank.shape[1:3]
-            finite = np.where(np.isfinite(whole), whole, 0)
-            each = views.cut(finite, (p, q)).max(axis=(1, 2, 3))
-            peaks.append(each * shares[:, min(neuron, shares.shape[1] - 1)])
-        return views.limit_of(*peaks)
+        """Where the scale ends that all views share: at the greatest of their own."""
+        pixels, bank, last = self.trace.pixels, self.trace.filters(), shares.shape[1] - 1
+        ends = [
+            views.limits(pixels, bank[number], shares[:, min(neuron, last)]).max()
+            for neuron, number in enumerate(self.neurons)
+        ]
+        return float(max(ends)) or 1.0
 
     def _title(self) -> str:
         of = "head mean" if self.attention == "mean" else "the neuron's own head"
         neuron = f"neuron {self.neurons[0]}" if len(self.neurons) == 1 else f"{len(self.neurons)} neurons"
-        scale = f"{self.mode}, each on its own scale"
+        scale = f"{self.mode}, each on its own scale, ends clipped"
         if self.shared_scale:
-            scale = f"{self.mode}, up to {figure(self._limit(self._shares()))}"
+            scale = f"{self.mode}, one scale, clipped beyond {figure(self._limit(self._shares()))}"
         return f"{self.trace.model_name} · view of {neuron} · rollout of {of} · {scale}"
 
     def _name(self, token: int) -> str:

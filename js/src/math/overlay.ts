@@ -6,7 +6,7 @@ import { evidence } from "./lens.ts";
 import { column } from "./neurons.ts";
 import { highNorms } from "./norms.ts";
 import { type RangeKind, range } from "./range.ts";
-import { patchSums, type Sight, sightLimit } from "./sight.ts";
+import { patchSums, type Sight, sightScale } from "./sight.ts";
 import { cosineRow, norms } from "./similarity.ts";
 
 export type Overlay =
@@ -115,8 +115,9 @@ export interface View {
   /** Of all N tokens: the sum over each patch; 0 for prefix tokens. */
   values: Float32Array;
   grid: Grid;
-  /** The largest magnitude of a pixel. */
+  /** Where the colours end, and the largest magnitude of a pixel. */
   limit: number;
+  peak: number;
   title: string;
   unit: string;
 }
@@ -309,7 +310,7 @@ function view({ layer, token, neuron }: Spec, source: Source, out: Float32Array)
     shares,
     values: patchSums(sight, shares, out.length === N ? out.fill(0) : new Float32Array(N), prefix),
     grid: source.grid(0),
-    limit: sightLimit(sight, shares),
+    ...sightScale(sight, shares),
     title: `view of neuron ${neuron}${from}`,
     unit: "sum over the patch",
   };

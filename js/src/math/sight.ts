@@ -1,6 +1,6 @@
 // What one neuron sees of the picture before tokens mix it, and what is left of that in a token.
 // vitwidgets/analysis/views.py has the formulas; here only what changes is worked out anew.
-import type { Pixels } from "./views.ts";
+import { type Pixels, type Scale, scaleOf } from "./views.ts";
 
 /** One filter over the picture, with what a change of shares needs to know of every patch. */
 export interface Sight {
@@ -9,8 +9,10 @@ export interface Sight {
   kernel: Float32Array;
   /** Sum of filter times patch. */
   sums: Float64Array;
-  /** Largest finite magnitude in filter times patch. */
+  /** Of the finite magnitudes in filter times patch: the largest, their sum and the sum of their squares. */
   peaks: Float32Array;
+  totals: Float64Array;
+  squares: Float64Array;
   /** The same picture with fewer pixels a patch, for small maps; made when first asked for. */
   small(): Sight;
 }
@@ -23,20 +25,27 @@ export function sightOf(pixels: Pixels, kernel: Float32Array): Sight {
   const cols = width / q;
   const sums = new Float64Array((height / p) * cols);
   const peaks = new Float32Array(sums.length);
+  const totals = new Float64Array(sums.length);
+  const squares = new Float64Array(sums.length);
   const run = q * channels;
   for (let y = 0, at = 0; y < height; y++) {
     const start = (y % p) * run;
     const first = Math.floor(y / p) * cols;
     for (let col = 0; col < cols; col++) {
-      let sum = 0;
+      let [sum, total, square] = [0, 0, 0];
       let peak = peaks[first + col];
       for (let k = start; k < start + run; k++, at++) {
         const seen = Math.fround(data[at] * kernel[k]);
         sum += seen;
         const size = Math.abs(seen);
-        if (size > peak && size < Number.POSITIVE_INFINITY) peak = size;
+        if (!(size < Number.POSITIVE_INFINITY)) continue;
+        if (size > peak) peak = size;
+        total += size;
+        square += size * size;
       }
       sums[first + col] += sum;
+      totals[first + col] += total;
+      squares[first + col] += square;
       peaks[first + col] = peak;
     }
   }
@@ -46,6 +55,8 @@ export function sightOf(pixels: Pixels, kernel: Float32Array): Sight {
     kernel,
     sums,
     peaks,
+    totals,
+    squares,
     small() {
       small ??= reduced(sight);
       return small;
@@ -65,14 +76,17 @@ export function patchSums(
   return out;
 }
 
-/** The largest finite magnitude in the view with `shares`, greater than 0; 1 where there is nothing but zeros. */
-export function sightLimit({ peaks }: Sight, shares: Float32Array | null): number {
-  let largest = 0;
+/** `viewScale` of the view with `shares` (null: all 1), as far as numbers are finite, without composing it. */
+export function sightScale({ peaks, totals, squares }: Sight, shares: Float32Array | null): Scale {
+  let [peak, total, square] = [0, 0, 0];
   for (let k = 0; k < peaks.length; k++) {
-    const size = shares === null ? peaks[k] : Math.fround(Math.abs(peaks[k] * shares[k]));
-    if (size > largest && size < Number.POSITIVE_INFINITY) largest = size;
+    const share = shares === null ? 1 : Math.abs(shares[k]);
+    if (!(share < Number.POSITIVE_INFINITY)) continue;
+    peak = Math.max(peak, Math.fround(share * peaks[k]));
+    total += share * totals[k];
+    square += share * share * squares[k];
   }
-  return largest || 1;
+  return scaleOf(peak, total, square);
 }
 
 /**

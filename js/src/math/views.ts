@@ -64,37 +64,29 @@ export function cutPatch({ data, width, channels, patch: [p, q] }: Pixels, patch
   return cut;
 }
 
-/** The largest finite magnitude, greater than 0; 1 where there is nothing but zeros. */
-export function viewLimit(view: Float32Array): number {
-  let largest = 0;
+/** Where the colours of a view end, and the largest magnitude in it: what lies between the two is clipped. */
+export interface Scale {
+  /** Greater than 0; 1 where there is nothing but zeros. */
+  limit: number;
+  peak: number;
+}
+
+/** The scale of numbers, of whose magnitudes these are the largest, the sum, and the sum of squares. */
+export function scaleOf(peak: number, total: number, squares: number): Scale {
+  return { limit: total > 0 ? Math.min(peak, (2 * squares) / total) : 1, peak };
+}
+
+/** The scale of a view, or of a filter; what is not finite does not count. */
+export function viewScale(view: Float32Array): Scale {
+  let [peak, total, squares] = [0, 0, 0];
   for (let i = 0; i < view.length; i++) {
     const size = Math.abs(view[i]);
-    if (size > largest && size < Number.POSITIVE_INFINITY) largest = size;
+    if (!(size < Number.POSITIVE_INFINITY)) continue;
+    if (size > peak) peak = size;
+    total += size;
+    squares += size * size;
   }
-  return largest || 1;
-}
-
-/** The largest finite magnitude in each patch of the picture times `kernel` (p, q, C), as (patches). */
-export function patchPeaks(pixels: Pixels, kernel: Float32Array): Float32Array {
-  const [p, q] = pixels.patch;
-  const peaks = new Float32Array((pixels.height / p) * (pixels.width / q));
-  for (let patch = 0; patch < peaks.length; patch++) {
-    for (const value of localView(pixels, kernel, patch)) {
-      const size = Math.abs(value);
-      if (size > peaks[patch] && size < Number.POSITIVE_INFINITY) peaks[patch] = size;
-    }
-  }
-  return peaks;
-}
-
-/** `viewLimit` of a view, from the peaks of its filter: as far as numbers are finite, without composing it. */
-export function limitOf(peaks: Float32Array, shares: Float32Array): number {
-  let largest = 0;
-  for (let k = 0; k < peaks.length; k++) {
-    const size = Math.fround(peaks[k] * Math.abs(shares[k]));
-    if (size > largest && size < Number.POSITIVE_INFINITY) largest = size;
-  }
-  return largest || 1;
+  return scaleOf(peak, total, squares);
 }
 
 /**

@@ -6,7 +6,7 @@ import { decode, type Packet } from "../data/codec.ts";
 import { openCursor, type Point } from "../data/cursor.ts";
 import { ascending, descending, ordinal } from "../math/order.ts";
 import { cosineRow } from "../math/similarity.ts";
-import { viewColours, viewLimit } from "../math/views.ts";
+import { viewColours, viewScale } from "../math/views.ts";
 import { figure, h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { segmented } from "../ui/segmented.ts";
@@ -202,7 +202,7 @@ function bankOf(packet: Packet): Bank {
   const image = on.createImageData(width, height);
   for (let tile = 0; tile < count; tile++) {
     const kernel = kernelOf(packet, tile);
-    viewColours(kernel, channels, "signed", viewLimit(kernel), image.data);
+    viewColours(kernel, channels, "signed", viewScale(kernel).limit, image.data);
     on.putImageData(image, (tile % columns) * width, Math.floor(tile / columns) * height);
   }
   return { packet, atlas: { canvas, columns, width, height } };
@@ -240,7 +240,7 @@ function card(until: AbortSignal) {
     show(packet: Packet, tile: number, name: string, facts: readonly string[]) {
       const [, height, width, depth] = packet.shape;
       const kernel = kernelOf(packet, tile);
-      const limit = viewLimit(kernel);
+      const limit = viewScale(kernel).limit;
       for (const part of [canvas, title, lines, channels]) part.hidden = false;
       note(hint, "");
       paint(canvas, kernel, width, height, depth, limit, ENLARGED);

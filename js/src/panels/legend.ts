@@ -2,6 +2,7 @@
 
 import { cssColor, diverging, sequential } from "../math/colormap.ts";
 import { sameGrid } from "../math/frame.ts";
+import type { View } from "../math/overlay.ts";
 import type { ViewMode } from "../math/views.ts";
 import { paintRamp } from "../ui/canvas.ts";
 import { figure, h } from "../ui/dom.ts";
@@ -40,7 +41,7 @@ export function legend(context: Context, look: Look): HTMLElement {
     const ends = outcome.kind === "view" ? viewEnds(outcome.limit, look.mode.value) : outcome;
     low.textContent = figure(ends.low);
     high.textContent = figure(ends.high);
-    unit.textContent = outcome.kind === "view" ? "filter × pixel" : outcome.unit;
+    unit.textContent = outcome.kind === "view" ? viewUnit(outcome) : outcome.unit;
     if (painted !== kind) paintRamp(ramp, kind);
     painted = kind;
   });
@@ -49,6 +50,11 @@ export function legend(context: Context, look: Look): HTMLElement {
 
 function viewEnds(limit: number, mode: ViewMode): { low: number; high: number } {
   return { low: mode === "signed" ? -limit : 0, high: limit };
+}
+
+/** What the numbers are, and how far they go where the ends of the colours do not show it. */
+function viewUnit({ limit, peak }: View): string {
+  return `filter × pixel${peak > limit ? ` · clipped, up to ${figure(peak)}` : ""}`;
 }
 
 function highNorm(marked: readonly number[] | undefined): string {

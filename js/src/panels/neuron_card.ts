@@ -1,7 +1,7 @@
 // What a neuron sees in one patch, as a sum: [patch] x [filter] = [local view].
 
 import { cellAt, patchBox } from "../math/frame.ts";
-import { localView, viewColours, viewLimit } from "../math/views.ts";
+import { localView, viewColours, viewScale } from "../math/views.ts";
 import { sized } from "../ui/canvas.ts";
 import { figure, h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
@@ -66,17 +66,17 @@ export function neuronCard(context: Context, look: Look): HTMLElement {
     const [p, q] = pixels.patch;
     const paint = (canvas: HTMLCanvasElement, values: Float32Array) => {
       const image = new ImageData(q, p);
-      viewColours(values, pixels.channels, look.mode.value, viewLimit(values), image.data);
+      const { limit, peak } = viewScale(values);
+      viewColours(values, pixels.channels, look.mode.value, limit, image.data);
       enlarge(canvas, image);
+      return peak > limit ? `clipped at ±${figure(limit)}` : `±${figure(limit)}`;
     };
-    paint(filter.canvas, kernel);
-    filter.say(`filter ${neuron}`, `±${figure(viewLimit(kernel))}`);
+    filter.say(`filter ${neuron}`, paint(filter.canvas, kernel));
     patch.element.hidden = view.element.hidden = at === null;
     for (const each of equation.querySelectorAll<HTMLElement>(".vw-sign, .vw-sum")) each.hidden = at === null;
     if (at === null) return note(hint, "pin a patch to see what this filter makes of it");
     const seen = localView(pixels, kernel, at);
-    paint(view.canvas, seen);
-    view.say("local view", `±${figure(viewLimit(seen))}`);
+    view.say("local view", paint(view.canvas, seen));
     sum.textContent = figure(sight.sums[cellAt(at, facts, source.grid(0))]);
     sum.title = "over all pixels and channels: the neuron's patch embedding, without its bias";
     const box = patchBox(at, frame, facts.rows, facts.cols);

@@ -38,7 +38,9 @@ export function figureOf(
   const write = (text: string, x: number, y: number, size: number, colour: string, middle = false) =>
     texts.push({ text, x, y, size, colour, anchor: middle ? "middle" : "start" });
   const which = neurons.length === 1 ? `neuron ${neurons[0]}` : `${neurons.length} neurons`;
-  const scale = shared ? `one scale, up to ${digits(views.limit)}` : "each on its own scale";
+  const scale = shared
+    ? `one scale, clipped beyond ${digits(views.limit)}`
+    : "each on its own scale, ends clipped";
   write(`${facts.model} · view of ${which} · ${rollout} · ${mode}, ${scale}`, MARGIN, MARGIN + 16, 16, INK);
   ["image", ...layers.map((layer) => `layer ${layer}`)].forEach((text, column) => {
     write(text, left + column * (wide + GAP) + wide / 2, top - 10, 14, FAINT, true);
@@ -70,7 +72,7 @@ export function figureOf(
         y,
         width: wide,
         height: tall,
-        draw: () => views.draw(cell, mode, shared ? views.limit : views.limitOf(cell)),
+        draw: () => views.draw(cell, mode, shared ? views.limit : views.scaleOf(cell).limit),
       });
     });
   });

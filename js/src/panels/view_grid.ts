@@ -111,7 +111,7 @@ export async function viewGrid({
     const tall = Math.max(1, Math.round((side * facts.input[0]) / facts.input[1]));
     table.style.gridTemplateColumns = `${LABEL}px repeat(${columns}, ${side}px)`;
     table.dataset.small = String(side < 56);
-    const limit = (views: Views, cell: Cell) => (isShared ? views.limit : views.limitOf(cell));
+    const limit = (views: Views, cell: Cell) => (isShared ? views.limit : views.scaleOf(cell).limit);
     paintInSlices([
       ...photos.map(({ canvas, token }) => () => {
         const on = sized(canvas, side, tall);
@@ -138,8 +138,10 @@ export async function viewGrid({
       reading.textContent = "click a view to go to its layer, token and neuron";
       return;
     }
-    const scale = shared.value ? ` on a scale of ±${magnitude(views.value.limit)}` : "";
-    reading.textContent = `${spoken(cell)} · up to ±${magnitude(views.value.limitOf(cell))}${scale}`;
+    const { limit, peak } = views.value.scaleOf(cell);
+    const end = shared.value ? views.value.limit : limit;
+    const scale = `${peak > end ? ", clipped beyond" : " on a scale of"} ±${magnitude(end)}`;
+    reading.textContent = `${spoken(cell)} · up to ±${magnitude(peak)}${peak > 0 ? scale : ""}`;
   });
 
   return h(

@@ -3,13 +3,14 @@
 import type { Packet } from "../data/codec.ts";
 import type { Facts, Token } from "../data/facts.ts";
 import { patchBox } from "../math/frame.ts";
-import { composeView, limitOf, type Pixels, patchPeaks, type ViewMode, viewColours } from "../math/views.ts";
+import { sightOf, sightScale } from "../math/sight.ts";
+import { composeView, type Pixels, type Scale, type ViewMode, viewColours } from "../math/views.ts";
 import type { Cell } from "./view_plan.ts";
 
 export interface Views {
-  /** Of all views together. */
+  /** Where the colours of all views end, where they share a scale. */
   limit: number;
-  limitOf(cell: Cell): number;
+  scaleOf(cell: Cell): Scale;
   /** Draws a view on a canvas of the model input's size, which is used again. */
   draw(cell: Cell, mode: ViewMode, limit: number): HTMLCanvasElement;
 }
@@ -19,22 +20,19 @@ export function viewsOf(facts: Facts, data: Float32Array, kernels: Packet, share
   const [count, p, q, channels] = kernels.shape;
   const [tokens, heads, layers, patches] = shares.shape;
   const pixels: Pixels = { data, height, width, channels, patch: [p, q] };
-  const kernel = Array.from({ length: count }, (_, neuron) =>
-    kernels.values.subarray(
-      (neuron * kernels.values.length) / count,
-      ((neuron + 1) * kernels.values.length) / count,
-    ),
+  const size = kernels.values.length / count;
+  const sights = Array.from({ length: count }, (_, neuron) =>
+    sightOf(pixels, kernels.values.subarray(neuron * size, (neuron + 1) * size)),
   );
-  const peaks = kernel.map((one) => patchPeaks(pixels, one));
   const row = ({ token, neuron, layer }: Cell) => {
     const start = ((token * heads + Math.min(neuron, heads - 1)) * layers + layer) * patches;
     return shares.values.subarray(start, start + patches);
   };
-  const limit = (cell: Cell) => limitOf(peaks[cell.neuron], row(cell));
-  const limits: number[] = [];
+  const scaleOf = (cell: Cell) => sightScale(sights[cell.neuron], row(cell));
+  const scales: Scale[] = [];
   for (let token = 0; token < tokens; token++) {
     for (let neuron = 0; neuron < count; neuron++) {
-      for (let layer = 0; layer < layers; layer++) limits.push(limit({ token, neuron, layer }));
+      for (let layer = 0; layer < layers; layer++) scales.push(scaleOf({ token, neuron, layer }));
     }
   }
   const canvas = document.createElement("canvas");
@@ -45,10 +43,10 @@ export function viewsOf(facts: Facts, data: Float32Array, kernels: Packet, share
   const image = on.createImageData(width, height);
   const view = new Float32Array(data.length);
   return {
-    limit: Math.max(...limits),
-    limitOf: limit,
+    limit: Math.max(0, ...scales.map(({ limit, peak }) => Math.min(limit, peak))) || 1,
+    scaleOf,
     draw(cell, mode, scale) {
-      composeView(pixels, kernel[cell.neuron], row(cell), view);
+      composeView(pixels, sights[cell.neuron].kernel, row(cell), view);
       viewColours(view, channels, mode, scale, image.data);
       on.putImageData(image, 0, 0);
       return canvas;

@@ -3,7 +3,7 @@
 import { colorize, diverging, sequential } from "../math/colormap.ts";
 import type { Grid } from "../math/frame.ts";
 import type { Colours, View } from "../math/overlay.ts";
-import { sightLimit } from "../math/sight.ts";
+import { sightScale } from "../math/sight.ts";
 import { composeView, type ViewMode, viewColours } from "../math/views.ts";
 
 /** The values of one map (those of its grid come last) and what the ends of its colours stand for. */
@@ -73,7 +73,7 @@ export class HeatPainter {
       if (what.kind === "view" && sight) {
         const { pixels, kernel } = sight;
         if (this.#view.length !== pixels.data.length) this.#view = new Float32Array(pixels.data.length);
-        const limit = small ? sightLimit(sight, what.shares) : what.limit;
+        const limit = small ? sightScale(sight, what.shares).limit : what.limit;
         composeView(pixels, kernel, what.shares, this.#view);
         viewColours(this.#view, pixels.channels, mode, limit, data);
       } else if (what.kind === "colours") {
