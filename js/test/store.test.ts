@@ -8,8 +8,8 @@ class FakeModel {
   readonly #listeners = new Map<string, () => void>();
   readonly #state: Record<string, unknown>;
 
-  constructor(packets: string[], on_demand: string[]) {
-    this.#state = { facts: { packets, on_demand } };
+  constructor(packets: string[], on_demand: string[], layout?: object) {
+    this.#state = { facts: { packets, on_demand }, layout };
   }
   get(name: string) {
     return this.#state[name];
@@ -38,8 +38,8 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-function opened(packets = ["tokens_0", "tokens_1"], onDemand: string[] = []) {
-  const model = new FakeModel(packets, onDemand);
+function opened(packets = ["tokens_0", "tokens_1"], onDemand: string[] = [], layout?: object) {
+  const model = new FakeModel(packets, onDemand, layout);
   const store = openStore(model as unknown as AnyModel, new AbortController().signal);
   const heard = vi.fn();
   store.onArrival(heard);
@@ -48,13 +48,34 @@ function opened(packets = ["tokens_0", "tokens_1"], onDemand: string[] = []) {
 
 test("a kernel that does not answer is said to be silent, and no longer once it does", async () => {
   const { model, store, heard } = opened();
-  expect(store.progress()).toEqual({ arrived: 0, total: 2, silent: false });
+  expect(store.progress()).toEqual({ arrived: 0, total: 2, silent: "" });
   vi.advanceTimersByTime(10_001);
-  expect(store.progress().silent).toBe(true);
+  expect(store.progress().silent).toBe("not loaded yet: the kernel does not answer");
   expect(heard).toHaveBeenCalledTimes(1);
   model.answer("tokens_0");
   await Promise.resolve();
-  expect(store.progress()).toEqual({ arrived: 1, total: 2, silent: false });
+  expect(store.progress()).toEqual({ arrived: 1, total: 2, silent: "" });
+});
+
+const SAVED = "not in this saved page: run the notebook, or save it with offline=True";
+
+test("a saved page says at once that what it lacks will not come, and asks nobody", () => {
+  const { model, store, heard } = opened(["tokens_0"], ["filters"], { comm_live: false });
+  store.want(["filters"]);
+  expect(store.progress()).toEqual({ arrived: 0, total: 1, silent: SAVED });
+  expect(model.asked).toEqual([]);
+  store.verify();
+  expect(store.check()).toBe("silent");
+  expect(heard).toHaveBeenCalledTimes(1);
+});
+
+test("a kernel that is lost while the page is open is no saved page", () => {
+  const layout = { comm_live: true };
+  const { store } = opened(["tokens_0"], ["filters"], layout);
+  layout.comm_live = false;
+  store.want(["filters"]);
+  vi.advanceTimersByTime(10_001);
+  expect(store.progress().silent).toBe("not loaded yet: the kernel does not answer");
 });
 
 test("a kernel that answers in time is never silent", async () => {
@@ -63,7 +84,7 @@ test("a kernel that answers in time is never silent", async () => {
   model.answer("tokens_1");
   await Promise.resolve();
   vi.advanceTimersByTime(60_000);
-  expect(store.progress()).toEqual({ arrived: 2, total: 2, silent: false });
+  expect(store.progress()).toEqual({ arrived: 2, total: 2, silent: "" });
 });
 
 test("nothing is asked for twice", async () => {
@@ -95,7 +116,7 @@ test("a packet that will not come says why, and holds up nothing", async () => {
   expect(store.failure("tokens_0")).toBe("no memory");
   expect(store.array("tokens_0")).toBeNull();
   expect(store.failure("tokens_1")).toBe("");
-  expect(store.progress()).toEqual({ arrived: 2, total: 2, silent: false });
+  expect(store.progress()).toEqual({ arrived: 2, total: 2, silent: "" });
 });
 
 test("the check is asked for once it is wanted, and its result is told", async () => {
@@ -130,9 +151,9 @@ test("what is fetched on demand is fetched when it is wanted, and not counted", 
   expect(model.asked).toEqual([["tokens_0"]]);
   store.want(["filters"]);
   expect(model.asked).toEqual([["tokens_0"], ["filters"]]);
-  expect(store.progress()).toEqual({ arrived: 1, total: 1, silent: false });
+  expect(store.progress()).toEqual({ arrived: 1, total: 1, silent: "" });
   model.answer("filters", new TextEncoder().encode("VWE1the model has changed"));
   await Promise.resolve();
   expect(store.failure("filters")).toBe("the model has changed");
-  expect(store.progress()).toEqual({ arrived: 1, total: 1, silent: false });
+  expect(store.progress()).toEqual({ arrived: 1, total: 1, silent: "" });
 });

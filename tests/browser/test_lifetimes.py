@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 from browser.lab import Lab
 from browser.models import page_models
-from browser.workbench import OPEN, SETUP, Workbench, assert_colours, differ
+from browser.workbench import OPEN, SETUP, SHOWN, Workbench, assert_colours, differ
 
 CYCLES = 50
 WARM = 5
@@ -118,6 +119,67 @@ def test_the_page_goes_on_without_its_kernel(own: Workbench) -> None:
     own.root.locator(".vw-range").fill("0")
     assert differ(own.image_colours(), wanted["mlp"]["colours"])
     own.lab.assert_quiet("Could not send widget sync message")  # ipywidgets' own remark, and no more
+
+
+def opened_again(lab: Lab, **options: object) -> tuple[Workbench, dict[str, list[object]]]:
+    """An explorer in a notebook saved with its widgets and opened again, and what overlays show of cls.
+
+    Its new kernel knows none of the widgets, like that of whoever is sent the notebook.
+    """
+    start = "".join(f", {name}={value!r}" for name, value in options.items())
+    lab.new(SETUP, OPEN.replace("**START", f"**START{start}"), SHOWN)
+    lab.run_all()
+    bench = Workbench(lab, lab.output(1).locator(".vw-root")).ready()
+    lab.execute("explorer.token = 'cls'")
+    wanted = {
+        name: lab.value(f"seen(explorer, overlay={name!r})") for name in ("view", "evidence", "colours")
+    }
+    lab.settle()
+    switch = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"
+    lab.command(switch)
+    lab.save()
+    lab.command(switch)  # every page of the browser shares it
+    lab.shutdown_kernel()
+    lab.reload()
+    bench.root.locator(".vw-image").wait_for()
+    return bench, wanted
+
+
+SAVED = "not in this saved page: run the notebook, or save it with offline=True"
+
+
+def test_a_saved_page_says_what_it_lacks(lab: Lab) -> None:
+    bench, wanted = opened_again(lab)
+    marked = bench.root.locator(".vw-patch-view .vw-without")
+    assert marked.evaluate_all("all => all.map(one => one.dataset.value)") == list(wanted)
+    assert set(marked.evaluate_all("all => all.map(one => one.title)")) == {SAVED}
+    message = bench.root.locator(".vw-message")
+    for overlay in wanted:
+        bench.overlay(overlay)
+        lab.settle()
+        assert message.inner_text() == SAVED
+    bench.overlay("norm")
+    lab.settle()
+    assert message.is_hidden()
+    bench.root.locator(".vw-verify").click()
+    assert "does not answer" in bench.root.locator(".vw-verified").inner_text()
+    bench.root.get_by_role("button", name="Open", exact=True).click()
+    assert "not in this saved page" in bench.root.locator(".vw-map-region header").inner_text()
+    lab.assert_quiet("Could not send widget sync message")
+
+
+def test_a_page_saved_with_offline_shows_all(lab: Lab) -> None:
+    bench, wanted = opened_again(lab, offline=True)
+    assert bench.root.locator(".vw-without").count() == 0
+    for overlay, colours in wanted.items():
+        bench.overlay(overlay)
+        lab.settle()
+        assert bench.root.locator(".vw-message").is_hidden()
+        picture = np.array(colours)
+        assert_colours(bench.image_colours(picture.shape[:2]), picture, overlay)
+    assert bench.root.locator(".vw-card .vw-hint").inner_text().startswith("pin a patch")
+    assert bench.root.locator(".vw-curve-key .vw-chip").count() > 0
+    lab.assert_quiet("Could not send widget sync message")
 
 
 def test_fifty_explorers_come_and_go(bench: Workbench) -> None:

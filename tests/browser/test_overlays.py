@@ -7,23 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser.workbench import Workbench, assert_colours
-
-# The pixels of a view as Python draws it, and how many there are.
-SHOWN = """
-from vitwidgets.analysis.overlay import Colours, NeuronView
-from vitwidgets.analysis.views import display
-
-def seen(point, **change):
-    token = None if point.token is None else trace.patch_grid.index(point.token)
-    spec = Spec(point.overlay, point.layer, token, point.head, point.neuron, point.neuron_space, point.target)
-    found = overlay_field(spec, trace)
-    if isinstance(found, NeuronView):
-        return display(found.view, point.view_mode, limit=found.limit)
-    if isinstance(found, Colours):
-        return found.rgb
-    return colorize(found.map, found.low, found.high, found.diverging)
-"""
+from browser.workbench import SHOWN, Workbench, assert_colours
 
 
 @pytest.fixture

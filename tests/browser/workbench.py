@@ -72,6 +72,23 @@ explorer.opacity = 1.0
 explorer
 """
 
+# What Python draws of any overlay, a view pixel by pixel.
+SHOWN = """
+from vitwidgets.analysis.overlay import Colours, NeuronView
+from vitwidgets.analysis.views import display
+
+def seen(point, **change):
+    token = None if point.token is None else trace.patch_grid.index(point.token)
+    spec = dict(overlay=point.overlay, layer=point.layer, token=token, head=point.head, neuron=point.neuron,
+                space=point.neuron_space, target=point.target)
+    found = overlay_field(Spec(**{**spec, **change}), trace)
+    if isinstance(found, NeuronView):
+        return display(found.view, point.view_mode, limit=found.limit)
+    if isinstance(found, Colours):
+        return found.rgb
+    return colorize(found.map, found.low, found.high, found.diverging)
+"""
+
 # The colour in the middle of each of rows x cols equal cells of a canvas, or of a rectangle in it.
 READ = """
 (canvas, { rows, cols, left, top, width, height }) => {

@@ -47,6 +47,14 @@ def test_a_cursor_that_the_second_does_not_have_is_refused_and_nothing_stays_ope
     assert other.store.comm is not None
 
 
+def test_offline_sends_both_sides() -> None:
+    inspector = Inspector(small_model())
+    compare = Compare(*(inspector.trace(photo(seed=seed)) for seed in (1, 2)), offline=True)
+    for store in (compare.store, compare.other):
+        names = [*store.facts["packets"], *store.facts["on_demand"]]
+        assert [name for name in names if not getattr(store, name)] == []
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("token", [7, "reg1", "cls"])
 def test_matches_are_the_greatest_cosines_in_the_other_picture(

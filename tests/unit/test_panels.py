@@ -59,6 +59,31 @@ def test_the_first_picture_needs_no_question(trace: Trace, panel: type[Panel]) -
     assert filled == {"tokens_2", "q_2", "k_2", "lse_2"}
 
 
+@every_panel
+def test_offline_sends_at_once_all_that_there_is(panel: type[Panel]) -> None:
+    own = trace_of(small_model())
+    opened = panel(own, layer=2, offline=True)
+    state = opened.store.get_state()
+    names = [*opened.store.facts["packets"], *opened.store.facts["on_demand"]]
+    assert {"filters", "pixels", "readout", "colours_0", "mlp_3"} < set(names)
+    assert [name for name in names if not state[name]] == []
+
+
+def test_offline_can_be_set_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = vw.PatchView(trace_of(small_model()), layer=2)
+    assert opened.store.filters == b""
+    sent: list[str] = []
+    monkeypatch.setattr(opened.store, "send_state", lambda key=None: sent.extend(key or ()))
+    opened.offline = True
+    assert opened.store.filters
+    assert "tokens_2" not in sent, "what the page has is not sent again"
+    assert (
+        len(sent)
+        == len(set(sent))
+        == len(opened.store.facts["packets"] + opened.store.facts["on_demand"]) - 1
+    )
+
+
 @pytest.mark.parametrize("value", [None, "dog.jpg", np.zeros((8, 8, 3))], ids=lambda v: type(v).__name__)
 def test_no_trace(value: Any) -> None:
     with pytest.raises(TypeError, match=rf"Explorer needs a Trace, .*; got {type(value).__name__}"):

@@ -362,3 +362,13 @@ def test_the_still_picture_shows_both_sides(lab: PerturbLab) -> None:
     assert left.mean() > 80  # noise
     assert right.mean() < 60  # black, but for the grid
     assert lab.still(width=400).width == 400
+
+
+def test_offline_sends_what_the_perturbed_side_shows(inspector: Inspector) -> None:
+    lab = PerturbLab(inspector, photo(), offline=True, mode="random", rate=0.5)
+    lab.wait(30)
+    assert lab.other.trace is lab.after is not lab.before
+    for store in (lab.store, lab.other):
+        names = [*store.facts["packets"], *store.facts["on_demand"]]
+        assert [name for name in names if not getattr(store, name)] == []
+    lab.close()

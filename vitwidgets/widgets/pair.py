@@ -91,11 +91,18 @@ class Pair(Look):
         """Put a trace on the right; the one before stays open: the page shows it until it has this one."""
         first = needed_first(self.trace if lean else trace, self.overlay, self.layer)
         store = LeanStore(trace, like=self.store, first=first) if lean else TraceStore.of(trace, first=first)
+        if self.offline:
+            store.send()
         store.hold(self._right)
         self._open = (*(known for known in self._open if known is not store), store)
         self.shown = trace
         self.set_trait("other", store)
         self._release(2)
+
+    def _send_all(self) -> None:
+        super()._send_all()
+        for store in self._open:
+            store.send()
 
     def _release(self, keep: int) -> None:
         """Close what was shown on the right longer ago than the last `keep`."""

@@ -37,6 +37,8 @@ class Panel(Model):
         What `Inspector.trace` returned.
     cursor : Cursor, optional
         Share one to make panels move together; without it the panel has its own.
+    offline : bool
+        The trait below.
     layer, token, head, neuron, neuron_space, patches, target, overlay
         Where to start: set on the cursor.
 
@@ -57,6 +59,13 @@ class Panel(Model):
 
     cursor = _kept()
     """The `Cursor` that the panel follows."""
+
+    offline = t.Bool(False)
+    """Whether all that the panel can show is sent at once, so that a page saved with its widgets shows it
+    without a kernel. Otherwise the page asks for views, evidence and colours when a reader first looks at
+    them, and for the rest while it is open: a notebook that was run without a page has next to nothing.
+    It is 2.6 MB for the embedded model, 8 for DeiT-Tiny and 30 for ViT-B/16 at 224 pixels; in a notebook a
+    third more. A token map is in the page where it is open (`Explorer.show_map`)."""
 
     layer = Index()
     """Position in the residual stream, 0..L."""
@@ -132,6 +141,15 @@ class Panel(Model):
             return value
         setattr(self.cursor, name, self._patch(value) if name == "token" else value)
         return getattr(self.cursor, name)
+
+    @t.observe("offline")
+    def _when_offline(self, _: Any) -> None:
+        if self.offline:
+            self._send_all()
+
+    def _send_all(self) -> None:
+        """Send the page all that the panel can show."""
+        self.store.send()
 
     def _follow(self, change: Any) -> None:
         setattr(self, change["name"], change["new"])

@@ -55,8 +55,8 @@ class TraceStore(Model):
     A model without a face. Each packet is a ``Bytes`` trait named ``field_layer``
     (``tokens_6``) or, of the whole trace, ``field``; the page lists in `wanted` what it
     lacks and the kernel answers by setting those traits. The page fetches ``facts["packets"]``
-    by itself, ``facts["on_demand"]`` only when something shows them. Use `TraceStore.of`,
-    which keeps one store per trace.
+    by itself, ``facts["on_demand"]`` only when something shows them; `send` sends them unasked. Use
+    `TraceStore.of`, which keeps one store per trace.
 
     Parameters
     ----------
@@ -103,12 +103,23 @@ class TraceStore(Model):
             store = _stores[trace] = cls(trace, first=first)
         return store
 
-    @t.observe("wanted")
-    def _answer(self, change: Any) -> None:
-        lacking = [name for name in change["new"] if name in self._names and not getattr(self, name)]
+    def send(self, names: Iterable[str] | None = None) -> None:
+        """Send packets to the page; those that it has are not sent again.
+
+        Parameters
+        ----------
+        names : iterable of str, optional
+            Their names; others are left out. By default all that there are.
+        """
+        asked = self._names if names is None else self._names.intersection(names)
+        lacking = sorted(name for name in asked if not getattr(self, name))
         with self.hold_sync():
             for name, answer in _answers_with(self.trace, lacking).items():
                 setattr(self, name, answer)
+
+    @t.observe("wanted")
+    def _answer(self, change: Any) -> None:
+        self.send(change["new"])
         if "check" in change["new"] and self.check is None:
             self.check = _check(self.trace)
 

@@ -132,8 +132,11 @@ class ViewGrid(Panel):
             self._plan()
             self.observe(self._plan, names=[*CHOICES, "attention"])
             # Sent along: the grid is then whole in a saved notebook that no page was open on.
-            self.store.wanted = ["pixels"]
+            self.store.send(["pixels"])
             failing.pop_all()
+
+    def _send_all(self) -> None:
+        """Nothing more than is sent anyway."""
 
     # ------------------------------------------------------------------ what is chosen
 

@@ -1,6 +1,7 @@
 // The page's side of TraceStore: fetches packets from the kernel, decodes each once, for all panels.
 
 import type { AnyModel } from "@anywidget/types";
+import { alone } from "./alone.ts";
 import { decode, refusal } from "./codec.ts";
 import type { Facts } from "./facts.ts";
 
@@ -28,8 +29,8 @@ export interface Store {
   picture(): Promise<ImageBitmap>;
   /** Calls back after packets arrived, until the returned function is called. */
   onArrival(callback: () => void): () => void;
-  /** How many packets every page fetches, how many of them have arrived, and whether the kernel has left a question open. */
-  progress(): { arrived: number; total: number; silent: boolean };
+  /** How many packets every page fetches, how many of them have arrived, and why no others will come (empty: they may). */
+  progress(): { arrived: number; total: number; silent: string };
   /** What the check of this trace found, or how far it is: null where nobody asked for one. */
   check(): Check | "running" | "silent" | null;
   /** Asks for the check. */
@@ -42,6 +43,8 @@ type State = Record<string, any>;
 const BATCH = 4; // packets a question: a few whole messages, with room between them for a reader's clicks
 const LARGE = "attention"; // what these packets' names begin with: one a question
 const PATIENCE_MS = 10_000; // a busy kernel answers late, one that is gone never
+const SILENT = "not loaded yet: the kernel does not answer";
+const SAVED = "not in this saved page: run the notebook, or save it with offline=True";
 
 /** Opens the store on its model. Nothing is awaited: arrays are decoded when first read. */
 export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
@@ -53,7 +56,7 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
   let asked: string[] = [];
   let picture: Promise<ImageBitmap> | undefined;
   const failures = new Map<string, string>();
-  let silent = false;
+  let silent = alone(model) ? SAVED : "";
   let patience = 0;
   let checking: "running" | "silent" | null = null;
 
@@ -82,9 +85,14 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
     const next = urgent.length > 0 ? urgent : missing(facts.packets);
     asked = next.slice(0, next[0]?.startsWith(LARGE) ? 1 : BATCH);
     if (asked.length === 0) return;
+    if (alone(model)) {
+      asked = [];
+      silent ||= SILENT;
+      return;
+    }
     window.clearTimeout(patience);
     patience = window.setTimeout(() => {
-      silent = true;
+      silent = SILENT;
       tell();
     }, PATIENCE_MS);
     try {
@@ -100,7 +108,7 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
       take(name);
       decoded.delete(name);
       queueMicrotask(() => {
-        silent = false;
+        silent = "";
         window.clearTimeout(patience);
         tell();
         ask();
@@ -148,7 +156,8 @@ export function openStore(model: AnyModel<State>, signal: AbortSignal): Store {
     }),
     check: () => model.get("check") ?? checking,
     verify() {
-      checking = "running";
+      checking = alone(model) ? "silent" : "running";
+      if (checking === "silent") return tell();
       try {
         model.set("wanted", ["check"]);
         model.save_changes();

@@ -35,10 +35,6 @@ export interface Context {
   place(token: Token): number | null;
 }
 
-const SILENT: Outcome = {
-  kind: "missing",
-  reason: "this was not loaded yet, and the kernel does not answer",
-};
 const KEPT = 256; // fields remembered: all layers and heads of some clicks
 
 /** Opens the store and the cursor that a panel's model refers to. */
@@ -84,7 +80,8 @@ export async function openContext({ model, host, signal: until }: RenderProps<Pa
       if (outcome.kind === "loading") {
         arrivals.value; // redraw when it has arrived
         store.want(outcome.needs);
-        if (store.progress().silent) return SILENT;
+        const { silent } = store.progress();
+        if (silent) return { kind: "missing", reason: silent };
       } else {
         if (known.size >= KEPT) known.delete(known.keys().next().value as string);
         known.set(key, outcome);

@@ -23,7 +23,7 @@ export function explorer(context: Context, look: Look, groups: Groups, map: HTML
     arrivals.value;
     const { arrived, total, silent } = store.progress();
     const state = silent
-      ? `${arrived} of ${total} loaded · the kernel does not answer`
+      ? `${arrived} of ${total} loaded · the rest is ${silent}`
       : `loading ${arrived} of ${total}`;
     note(loading, arrived < total ? state : "");
   });

@@ -81,7 +81,10 @@ export function lensCurve(context: Context): HTMLElement {
     note(hint, why && `no reading of single tokens: ${why}`);
     about.textContent = "";
     if (why) return;
-    if (store.array("readout") === null) store.want(["readout"]);
+    if (store.array("readout") === null) {
+      store.want(["readout"]);
+      note(hint, store.progress().silent);
+    }
     const pinned = placeOf(cursor.token.value, facts);
     const place = pinned ?? 0;
     about.textContent = `read from ${source.tokenName(last, place)}`;

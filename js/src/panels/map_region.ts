@@ -1,6 +1,7 @@
 // The token map within the workbench: a widget of its own, made by the kernel when the region is first opened.
 
 import type { RenderProps } from "@anywidget/types";
+import { alone } from "../data/alone.ts";
 import { h } from "../ui/dom.ts";
 import { note } from "./parts.ts";
 
@@ -32,7 +33,9 @@ export function mapRegion<State extends MapRegionState>(props: RenderProps<State
       open
         ? reference
           ? ""
-          : "the kernel lays out the tokens…"
+          : alone(model)
+            ? "not in this saved page: run the notebook, or open the map before it is saved"
+            : "the kernel lays out the tokens…"
         : "the tokens of a layer as points: alike ones lie close",
     );
     if (!open || !reference || reference === shown) return;

@@ -55,8 +55,8 @@ export function neuronCard(context: Context, look: Look): HTMLElement {
     note(hint, why);
     if (Array.isArray(sight)) {
       if (sight.length > 0) {
-        note(hint, "loading…");
         store.want(sight);
+        note(hint, store.progress().silent || "loading…");
       }
       return;
     }

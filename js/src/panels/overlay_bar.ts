@@ -8,6 +8,7 @@ import { type Option, segmented, segmentedGroups } from "../ui/segmented.ts";
 import type { Context } from "./context.ts";
 import type { Look } from "./look.ts";
 import { neuronPicker } from "./neuron_picker.ts";
+import { remark } from "./parts.ts";
 
 /** In groups: of a token, of a neuron, of a class, of the layer, nothing. */
 const OVERLAYS: readonly Option<Overlay>[][] = [
@@ -35,7 +36,7 @@ const MODES: readonly Option<ViewMode>[] = [
 ];
 
 export function overlayBar(context: Context, look: Look): HTMLElement {
-  const { facts, source, cursor, until } = context;
+  const { facts, store, source, cursor, arrivals, until } = context;
   const kinds = segmentedGroups("overlay", OVERLAYS, (overlay) => cursor.move({ overlay }));
 
   const head = h("select", "vw-select", {
@@ -75,6 +76,12 @@ export function overlayBar(context: Context, look: Look): HTMLElement {
     mode.show(look.mode.value);
     opacity.value = String(look.opacity.value);
     smooth.checked = look.smooth.value;
+  });
+  perFrame(until, () => {
+    arrivals.value;
+    const { silent } = store.progress();
+    // Only then: to ask for a field fetches what it is made of.
+    kinds.without((overlay) => (silent && remark(context.field({ overlay })) === silent ? silent : ""));
   });
   return h(
     "div",

@@ -5,6 +5,8 @@ import { h } from "./dom.ts";
 export interface Segmented<Value extends string> {
   element: HTMLElement;
   show(value: Value): void;
+  /** Marks a choice behind which there is nothing, and says why when pointed at; empty where there is. */
+  without(reason: (value: Value) => string): void;
 }
 
 /** A value, its label, and what it says when pointed at. */
@@ -58,6 +60,13 @@ export function segmentedGroups<Value extends string>(
         const on = option === value;
         buttons[index].setAttribute("aria-checked", String(on));
         buttons[index].setAttribute("tabindex", on ? "0" : "-1");
+      });
+    },
+    without(reason) {
+      options.forEach(([option, , title], index) => {
+        const why = reason(option);
+        buttons[index].classList.toggle("vw-without", why !== "");
+        buttons[index].title = why || (title ?? "");
       });
     },
   };
