@@ -36,7 +36,8 @@ from scipy.spatial.distance import cdist
 from sklearn.manifold import TSNE
 
 from vitwidgets import Inspector
-from vitwidgets.analysis.layout import pca_layouts, tsne_layouts
+from vitwidgets.analysis.layout import pca_layouts
+from vitwidgets.analysis.tsne import tsne_layouts
 
 RESULTS = Path(__file__).with_name("results")
 ASSETS = Path(__file__).resolve().parents[2] / "../shared/assets"

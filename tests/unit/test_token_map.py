@@ -12,7 +12,8 @@ import pytest
 import traitlets as t
 from small_traces import broken_trace, small_model, small_trace, staged_trace, trace_of
 
-from vitwidgets.analysis.layout import pca_layouts, tsne_layouts
+from vitwidgets.analysis.layout import pca_layouts
+from vitwidgets.analysis.tsne import Tsne
 from vitwidgets.groups import PALETTE
 from vitwidgets.stills.token_map import fit
 from vitwidgets.trace import Trace
@@ -46,9 +47,8 @@ def test_pca_is_there_at_once_and_the_rest_after_waiting(trace: Trace) -> None:
 
 
 def test_points_say_when_they_are_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    go = threading.Event()
-    module = "vitwidgets.widgets.token_map"
-    monkeypatch.setattr(f"{module}.tsne_layouts", lambda *a, **k: go.wait(30) and tsne_layouts(*a, **k))
+    go, solve = threading.Event(), Tsne.solve
+    monkeypatch.setattr(Tsne, "solve", lambda *a, **k: go.wait(30) and solve(*a, **k))
     token_map = TokenMap(small_trace())
     with pytest.raises(ValueError, match=r"call wait\(\) first"):
         token_map.points()
@@ -57,6 +57,99 @@ def test_points_say_when_they_are_not_ready(monkeypatch: pytest.MonkeyPatch) -> 
     go.set()
     assert token_map.wait(60)
     assert token_map.points().shape == (17, 2)
+
+
+def layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make t-SNE work on one layer at a time; returns the layers that it was asked for, as they come."""
+    asked, solve = list[int](), Tsne.solve
+    monkeypatch.setattr("vitwidgets.analysis.tsne._CHUNK_PAIRS", 1)
+    monkeypatch.setattr(Tsne, "solve", lambda self, near, **k: asked.append(near) or solve(self, near, **k))
+    return asked
+
+
+def ready(token_map: TokenMap) -> list[bool]:
+    """Which layers have a t-SNE layout in the page."""
+    counts = tokens_of(token_map.trace)
+    if not token_map.tsne:
+        return [False] * len(counts)
+    return [bool(np.isfinite(points).any()) for points in split(token_map.tsne, counts)]
+
+
+def test_the_cursors_layer_comes_first_and_is_shown_before_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = layer_by_layer(monkeypatch)
+    seen: list[list[bool]] = []
+    token_map = TokenMap(small_trace(), layer=2, computing=False)
+    assert token_map.wait(60)
+    assert ready(token_map) == [False] * 4
+    token_map.observe(lambda _: seen.append(ready(token_map)), names="tsne")
+    shares: list[float] = []
+    token_map.observe(lambda change: shares.append(change["new"]), names="progress")
+    token_map.computing = True
+    assert token_map.wait(60)
+    assert seen == [
+        [False, False, True, False],
+        [False, True, True, False],
+        [False, True, True, True],
+        [True] * 4,
+    ]
+    assert asked == [2] * 4
+    assert token_map.computing is False
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_stopping_keeps_what_is_done_and_the_map_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer_by_layer(monkeypatch)
+    trace = small_trace()
+    token_map = TokenMap(trace, layer=1)
+
+    def stop(_: Any) -> None:
+        if any(ready(token_map)):
+            token_map.computing = False
+
+    token_map.observe(stop, names="tsne")
+    assert token_map.wait(60)
+    assert ready(token_map) == [False, True, False, False]
+    points = token_map.points()
+    with pytest.raises(ValueError, match=r"call wait\(\) first"):
+        token_map.points(layer=3)
+    token_map.layer = 3
+    assert token_map.still(width=400).size[0] == 400  # by PCA
+    assert token_map.received
+    assert token_map.clusters is not None
+    token_map.unobserve_all("tsne")
+    token_map.set_state({"computing": True})  # as the page does
+    assert token_map.wait(60)
+    assert ready(token_map) == [True] * 4
+    assert token_map.points(layer=1).tolist() == points.tolist()
+    token_map.computing = True  # nothing is left to do
+    assert token_map.computing is False
+
+
+def test_maps_of_one_trace_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = layer_by_layer(monkeypatch)
+    trace = small_trace()
+    one, other = TokenMap(trace), TokenMap(trace)
+    assert one.wait(60)
+    assert other.wait(60)
+    assert len(asked) == 4
+    assert one.tsne == other.tsne
+
+
+def test_notes_count_layers_as_the_trace_does() -> None:
+    token_map = TokenMap(staged_trace())
+    assert token_map.wait(60)
+    counts = tokens_of(token_map.trace)
+    for note in token_map.notes:
+        if "allow no more" not in note:
+            continue
+        tokens = int(note.split(": ")[1].split(" ")[0])
+        where = [layer for layer, count in enumerate(counts) if count == tokens]
+        where = [layer for layer in where if not token_map.trace.why_not("tokens", layer)]
+        assert f"(in layer{'s' if len(where) > 1 else ''} {', '.join(map(str, where))})" in note
+    assert sum("allow no more" in note for note in token_map.notes) > 1
 
 
 def test_the_event_loop_goes_on_meanwhile_and_hears_of_the_result() -> None:
@@ -238,7 +331,7 @@ def test_the_page_may_set_its_choices_alone(trace: Trace) -> None:
 
 
 def test_too_many_tokens_for_tsne_keep_pca_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitwidgets.analysis.layout.MOST_TOKENS", 10)
+    monkeypatch.setattr("vitwidgets.analysis.tsne.MOST_TOKENS", 10)
     token_map = TokenMap(small_trace())
     assert token_map.wait(60)
     assert token_map.tsne == b""

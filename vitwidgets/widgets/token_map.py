@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +16,8 @@ import numpy.typing as npt
 import traitlets as t
 from PIL import Image
 
-from vitwidgets.analysis.layout import pca_layouts, tsne_layouts
+from vitwidgets.analysis.layout import pca_layouts
+from vitwidgets.analysis.tsne import Tsne, say
 from vitwidgets.runs import LatestRun, Run
 from vitwidgets.widgets.base import Index, built
 from vitwidgets.widgets.codec import encode
@@ -39,8 +42,8 @@ class _Known:
     """What was computed of a trace, for the next map of it."""
 
     pca: bytes
-    tsne: bytes = b""
-    notes: list[str] = field(default_factory=list)
+    solvers: list[Tsne] = field(default_factory=list)  # of each stage; none before the first run
+    turn: threading.Lock = field(default_factory=threading.Lock)  # theirs: maps of one trace share the work
     received: dict[int, Floats] = field(default_factory=dict)
 
 
@@ -50,9 +53,9 @@ _known: weakref.WeakKeyDictionary[Trace, _Known] = weakref.WeakKeyDictionary()
 class TokenMap(Panel):
     """The tokens of the cursor's layer as points: tokens that are alike lie close together.
 
-    Laid out by PCA at once, and by t-SNE as soon as that is computed, beside the kernel's own work. Changing
-    the layer moves the points. Click pins a token, dragging selects patches with a lasso (shift adds, alt
-    takes away), and selections can be kept as groups.
+    Laid out by PCA at once, and by t-SNE as soon as that is computed, beside the kernel's own work: the
+    cursor's layer first, the others as they come. Changing the layer moves the points. Click pins a token,
+    dragging selects patches with a lasso (shift adds, alt takes away), and selections can be kept as groups.
 
     Parameters
     ----------
@@ -67,7 +70,7 @@ class TokenMap(Panel):
         Class name of each mask value.
     groups : Groups, optional
         Share one to make panels show the same groups; without it the panel has its own.
-    color_by, projection, tween, pixels, cluster_method, cluster_count, cluster_eps
+    color_by, projection, tween, pixels, cluster_method, cluster_count, cluster_eps, computing
         The traits below.
     layer, token, head, neuron, neuron_space, patches, overlay
         Where to start: set on the cursor.
@@ -101,6 +104,7 @@ class TokenMap(Panel):
         "cluster_method",
         "cluster_count",
         "cluster_eps",
+        "computing",
     )
 
     groups = _kept()
@@ -135,7 +139,11 @@ class TokenMap(Panel):
     """Packet (sum of tokens over layers, 2): the PCA layouts of all layers, one after the other."""
 
     tsne = t.Bytes().tag(sync=True)
-    """Packet like `pca`: the t-SNE layouts; empty until they are ready."""
+    """Packet like `pca`: the t-SNE layouts; NaN in layers that have none yet, empty before the first."""
+
+    computing = t.Bool(True).tag(sync=True)
+    """Whether t-SNE is being computed. Set it to False to stop, which keeps the layers that are done, and to
+    True to go on; it is False when all are done."""
 
     received = t.Bytes().tag(sync=True)
     """Packet (sum of tokens over layers,): attention that each token receives; empty until it is ready."""
@@ -171,7 +179,8 @@ class TokenMap(Panel):
         self._opened = False
         self._receiving = 0
         self._clusters: list[npt.NDArray[np.int64]] | None = None
-        self._layouts: LatestRun[tuple[bytes, list[str]]] = LatestRun(
+        self._said: list[str] = []  # notes that are not about layouts
+        self._layouts: LatestRun[bool] = LatestRun(
             done=self._laid_out, failed=self._not_laid_out, progress=self._tell, delay=0
         )
         self._receipts: LatestRun[Floats] = LatestRun(done=self._received, failed=self._not_received, delay=0)
@@ -200,8 +209,8 @@ class TokenMap(Panel):
         known = _known.get(trace)
         if known is None:
             known = _known[trace] = _Known(_packed(trace, _over_stages(trace, self._stages, pca_layouts)))
-        self.pca, self.tsne, self.notes = known.pca, known.tsne, notes + known.notes
-        self.progress = 1.0 if known.tsne else 0.0
+        self.pca, self._said = known.pca, notes
+        self._show_layouts(known, trace)
 
     def close(self) -> None:
         """Close the panel, end its computations, and close the groups and the cursor if it made them."""
@@ -246,17 +255,17 @@ class TokenMap(Panel):
         Raises
         ------
         ValueError
-            If t-SNE is not ready; `wait` waits for it.
+            If t-SNE of the layer is not ready; `wait` waits for it.
         """
         from vitwidgets.widgets.codec import decode
 
         which = projection or self.projection
         if which not in get_args(Projection):
             raise ValueError(f"projection is one of {', '.join(get_args(Projection))}; got {which!r}")
-        packet = self.tsne if which == "tsne" else self.pca
-        if not packet:
-            raise ValueError("t-SNE is not ready; call wait() first, or take the points of 'pca'")
         here = self.layer if layer is None else layer
+        if which == "tsne" and not self._has_tsne(here):
+            raise ValueError("t-SNE is not ready; call wait() first, or take the points of 'pca'")
+        packet = self.tsne if which == "tsne" else self.pca
         counts = [self.trace.grid_of(other).tokens for other in range(self.trace.layers + 1)]
         return np.split(decode(packet), np.cumsum(counts)[:-1])[here]
 
@@ -285,8 +294,8 @@ class TokenMap(Panel):
         """
         from vitwidgets.stills.token_map import draw
 
-        ready = self.projection == "pca" or not self.tsne
-        points = self.points("pca" if ready else "tsne")
+        pca = self.projection == "pca" or not self._has_tsne(self.layer)
+        points = self.points("pca" if pca else "tsne")
         clusters = None if self._clusters is None else self._clusters[self.layer]
         received = _known[self.trace].received.get(self.layer)
         return draw(
@@ -296,7 +305,7 @@ class TokenMap(Panel):
             self.groups.all,
             clusters=clusters,
             received=received,
-            method="PCA" if ready else "t-SNE",
+            method="PCA" if pca else "t-SNE",
             width=width,
         )
 
@@ -305,30 +314,69 @@ class TokenMap(Panel):
     def _start(self) -> None:
         if self.color_by == "cluster":
             self._cluster()
-        if self.tsne:
-            self._receive()
+        self._lay_out()
+        if not self._layouts.busy:
+            self._go_on_with_the_rest()
+
+    @t.observe("computing")
+    def _stop_or_go_on(self, _change: Any) -> None:
+        if self._opened and self.computing:
+            self._lay_out()
+        elif self._opened:
+            self._go_on_with_the_rest()  # before this run ends: wait() is to see it
+            self._layouts.cancel()
+
+    def _lay_out(self) -> None:
+        """Compute t-SNE of the cursor's layer, or of the nearest that has none; `_laid_out` goes on."""
+        known, trace, stages, near = _known[self.trace], self.trace, self._stages, self.layer
+        if known.solvers and not any(solver.left for solver in known.solvers):
+            self.computing = False
+        if not self.computing:
             return
-        tables = {layer: self.trace.layer(layer) for stage in self._stages for layer in stage}
-        trace, stages = self.trace, self._stages
-        self._layouts.request(lambda run: _lay_out(trace, stages, tables, run))
+        tables = {} if known.solvers else {layer: trace.layer(layer) for stage in stages for layer in stage}
+        self._layouts.request(lambda run: _lay_out(known, stages, tables, near, run))
 
     def _tell(self, share: float) -> None:
-        self.progress = share
+        self.progress = max(self.progress, share)
 
-    def _laid_out(self, result: tuple[bytes, list[str]]) -> None:
-        known = _known[self.trace]
-        known.tsne, known.notes = result
+    def _laid_out(self, more: bool) -> None:
+        self._show_layouts(_known[self.trace], self.trace)
+        self._go_on_with_the_rest()
+        if more:
+            self._lay_out()
+        else:
+            self.computing = False
+
+    def _show_layouts(self, known: _Known, trace: Trace) -> None:
+        """Send the layouts that there are, and what is to be said of them."""
+        found: dict[int, Floats] = {}
+        notes: dict[str, list[int]] = {}
+        for stage, solver in zip(self._stages, known.solvers, strict=False):  # none before the first run
+            found |= {stage[at]: layout.points for at, layout in list(solver.found.items())}
+            for note, where in solver.notes.items():
+                notes.setdefault(note, []).extend(stage[at] for at in where)
         with self.hold_sync():
-            self.tsne, self.progress = known.tsne, 1.0
-            self.notes = [*self.notes, *known.notes]
-        self._receive()
+            self.tsne = _packed(trace, found) if found else b""
+            self.notes = [*self._said, *say(notes, trace.layers + 1)]
+            self.progress = _share(known.solvers)
+
+    def _has_tsne(self, layer: int) -> bool:
+        for stage, solver in zip(self._stages, _known[self.trace].solvers, strict=False):
+            if layer in stage:
+                return stage.index(layer) in solver.found
+        return False
 
     def _not_laid_out(self, error: Exception) -> None:
+        self._said.append(f"no t-SNE: {error}")
         with self.hold_sync():
-            self.progress, self.notes = 1.0, [*self.notes, f"no t-SNE: {error}"]
-        self._receive()
+            self.computing, self.progress, self.notes = False, 1.0, [*self.notes, self._said[-1]]
 
     # ------------------------------------------------------------------ attention received
+
+    def _go_on_with_the_rest(self) -> None:
+        """Compute what may wait for the first t-SNE layout: attention received, then clusters."""
+        if not self._receiving:
+            self._receive()
 
     def _receive(self) -> None:
         """Compute the next layer's; the model may be asked for it, so that is done here, layer by layer."""
@@ -427,23 +475,33 @@ def _packed(trace: Trace, points: dict[int, Floats]) -> bytes:
     return encode(np.concatenate(tables), "float16")
 
 
-def _lay_out(
-    trace: Trace, stages: list[list[int]], tables: dict[int, Floats], run: Run
-) -> tuple[bytes, list[str]]:
-    """Lay out by t-SNE."""
-    points: dict[int, Floats] = {}
-    notes: list[str] = []
-    work = [len(stage) * len(tables[stage[0]]) ** 2 for stage in stages]
-    for number, stage in enumerate(stages):
-        tell = partial(_tell_part, run, sum(work[:number]) / sum(work), work[number] / sum(work))
-        found = tsne_layouts([tables[layer] for layer in stage], progress=tell, cancelled=run.cancelled)
-        points |= zip(stage, found.points, strict=True)
-        notes += found.notes
-    return _packed(trace, points), notes
+def _lay_out(known: _Known, stages: list[list[int]], tables: dict[int, Floats], near: int, run: Run) -> bool:
+    """Find t-SNE layouts of some more layers, `near` one; returns whether there are others left."""
+    while not known.turn.acquire(timeout=0.05):
+        if run.cancelled():
+            raise CancelledError
+    try:
+        if not known.solvers:
+            known.solvers = [Tsne([tables[layer] for layer in stage]) for stage in stages]
+        layers = [(stage, solver) for stage, solver in zip(stages, known.solvers, strict=True) if solver.left]
+        if layers:
+            stage, solver = min(layers, key=lambda each: min(abs(layer - near) for layer in each[0]))
+            place = min(range(len(stage)), key=lambda place: abs(stage[place] - near))
+            tell = partial(_tell_share, known.solvers, run)
+            solver.solve(place, progress=tell, cancelled=run.cancelled)
+        return any(solver.left for solver in known.solvers)
+    finally:
+        known.turn.release()
 
 
-def _tell_part(run: Run, before: float, share: float, done: int, of: int) -> None:
-    run.progress(before + share * done / of)
+def _tell_share(solvers: list[Tsne], run: Run, *_: int) -> None:
+    run.progress(_share(solvers))
+
+
+def _share(solvers: list[Tsne]) -> float:
+    """How much of t-SNE is done, 0..1; a step of a layer takes as long as it has pairs of tokens."""
+    done, work = (sum(solver.work[which] * solver.tokens**2 for solver in solvers) for which in (0, 1))
+    return done / work if work else float(bool(solvers))
 
 
 def _receipts(trace: Trace, layer: int) -> Callable[[Run], Floats]:
