@@ -26,7 +26,9 @@ from vitwidgets.analysis.overlay import (
 )
 from vitwidgets.analysis.views import Mode, display
 from vitwidgets.colormap import DIVERGING, SEQUENTIAL, colorize
+from vitwidgets.groups import Group
 from vitwidgets.lettering import figure, fitted, font, legible, length
+from vitwidgets.stills.groups import border, outline
 
 if TYPE_CHECKING:
     from vitwidgets.trace import Trace
@@ -60,6 +62,10 @@ class View:
         Blend between patches.
     mode : str
         How a neuron's view is drawn: "signed", "positive" or "magnitude".
+    groups : tuple of Group
+        What is outlined on the image.
+    tinted : bool
+        Whether the patches of groups are tinted too, on the bare photo.
     across : Field or None
         What is shown in place of what `spec` asks for: similarity to a token of another trace.
     """
@@ -71,6 +77,8 @@ class View:
     smooth: bool = False
     mode: Mode = "signed"
     across: Field | None = None
+    groups: tuple[Group, ...] = ()
+    tinted: bool = False
 
     @cached_property
     def source(self) -> Source:
@@ -267,7 +275,7 @@ def _image(view: View, width: int) -> Image.Image:
     parts = [_stage(view, outcome, width)]
     if view.spec.overlay != "none":
         parts.append(_legend(view, outcome, width))
-    if view.trace.prefix or view.patches:
+    if view.trace.prefix or view.patches or view.groups:
         parts.append(_chips(view, outcome, width))
     return _stack(parts, width, GAP)
 
@@ -303,6 +311,8 @@ def _stage(view: View, outcome: Outcome, width: int) -> Image.Image:
     for row in outcome.marked if isinstance(outcome, Field) else ():
         at_row, at_col = divmod(row - len(trace.prefix), grid.cols)
         _mark(out, (across[at_col], down[at_row], across[at_col + 1], down[at_row + 1]))
+    for group in view.groups:
+        outline(out, group, xs, ys, tint=view.tinted and view.spec.overlay == "none")
     _select(out, view.patches, xs, ys)
     patch = -1 if view.spec.token is None else view.spec.token - len(trace.prefix)
     if patch >= 0:
@@ -349,25 +359,8 @@ def _select(out: Image.Image, patches: Sequence[int], xs: Sequence[int], ys: Seq
     draw = ImageDraw.Draw(out)
     for colour, half in (("white", 3), (SELECT, 1)):
         reach = half if xs[1] - xs[0] >= 16 else half // 2
-        for x1, y1, x2, y2 in _border(patches, xs, ys):
+        for x1, y1, x2, y2 in border(patches, xs, ys):
             draw.rectangle((x1 - reach, y1 - reach, x2 + reach, y2 + reach), colour)
-
-
-def _border(patches: Sequence[int], xs: Sequence[int], ys: Sequence[int]) -> list[tuple[int, int, int, int]]:
-    """The lines between patches that are selected and their neighbours that are not."""
-    cols, inside = len(xs) - 1, {divmod(patch, len(xs) - 1) for patch in patches}
-    lines = []
-    for patch in patches:
-        row, col = divmod(patch, cols)
-        x1, y1, x2, y2 = xs[col], ys[row], xs[col + 1], ys[row + 1]
-        sides = {
-            (row - 1, col): (x1, y1, x2, y1),
-            (row + 1, col): (x1, y2, x2, y2),
-            (row, col - 1): (x1, y1, x1, y2),
-            (row, col + 1): (x2, y1, x2, y2),
-        }
-        lines += [line for neighbour, line in sides.items() if neighbour not in inside]
-    return lines
 
 
 def _legend(view: View, outcome: Outcome, width: int) -> Image.Image:
@@ -416,7 +409,7 @@ def _scale(view: View, outcome: Field | NeuronView) -> tuple[tuple[float, float]
 
 
 def _chips(view: View, outcome: Outcome, width: int) -> Image.Image:
-    """The tokens that have no place in the image, with their values, and how many patches are selected."""
+    """The tokens without a place in the image, with their values, the groups, and how many are selected."""
     chips: list[tuple[str, str, str, str]] = []  # (filling, name, value, frame)
     for index, name in enumerate(view.trace.prefix):
         frame = ACCENT if index == view.spec.token else LINE
@@ -426,6 +419,7 @@ def _chips(view: View, outcome: Outcome, width: int) -> Image.Image:
         number = float(outcome.values[index])
         red, green, blue = colorize(number, outcome.low, outcome.high, outcome.diverging).tolist()
         chips.append((f"rgb({red},{green},{blue})", name, figure(number), frame))
+    chips += [(group.colour, group.name, str(len(group.patches)), LINE) for group in view.groups]
     if view.patches:
         count = len(view.patches)
         chips.append(("white", f"{count} {'patch' if count == 1 else 'patches'} selected", "", SELECT))

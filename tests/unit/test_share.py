@@ -15,7 +15,8 @@ import vitwidgets as vw
 from vitwidgets.analysis.overlay import Field, Spec
 from vitwidgets.colormap import NON_FINITE, colorize
 from vitwidgets.lettering import figure, fitted, legible, length
-from vitwidgets.share import ACCENT, SELECT, View, _border, still
+from vitwidgets.share import ACCENT, SELECT, View, still
+from vitwidgets.stills.groups import border
 from vitwidgets.trace import Trace
 from vitwidgets.widgets.cursor import OVERLAYS
 
@@ -197,14 +198,14 @@ def test_the_pinned_patch_is_marked_where_it_lies() -> None:
 
 def test_the_selection_is_one_outline() -> None:
     edges = list(range(0, 60, 10))
-    assert _border([0], edges, edges[:4]) == [(0, 0, 10, 0), (0, 10, 10, 10), (0, 0, 0, 10), (10, 0, 10, 10)]
+    assert border([0], edges, edges[:4]) == [(0, 0, 10, 0), (0, 10, 10, 10), (0, 0, 0, 10), (10, 0, 10, 10)]
     for patches in ([0, 1], [0, 5], [6, 7, 8, 11, 12, 13], list(range(15)), [0, 14], [4, 5]):
         taken = np.zeros((5, 7), dtype=int)
         for patch in patches:
             taken[1 + patch // 5, 1 + patch % 5] = 1
-        border = _border(patches, edges, edges[:4])
-        assert len(border) == len(set(border))
-        assert len(border) == np.abs(np.diff(taken, axis=0)).sum() + np.abs(np.diff(taken, axis=1)).sum()
+        lines = border(patches, edges, edges[:4])
+        assert len(lines) == len(set(lines))
+        assert len(lines) == np.abs(np.diff(taken, axis=0)).sum() + np.abs(np.diff(taken, axis=1)).sum()
 
 
 def test_the_selection_is_drawn_and_counted(trace: Trace, drawn: list[str]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import traitlets as t
+from anywidget import WidgetTrait
 
 from vitwidgets.analysis.neurons import contrast
 from vitwidgets.analysis.overlay import Overlay, row_of
@@ -71,6 +72,11 @@ class Cursor(Model):
     """What is drawn over the image: one of ``"similarity"``, ``"attention_from"``, ``"attention_to"``,
     ``"rollout"``, ``"neuron"``, ``"view"`` (what the neuron sees), ``"evidence"`` (for the class `target`),
     ``"norm"``, ``"colours"`` (principal components), ``"none"``."""
+
+    token_map = WidgetTrait().tag(sync=True)
+    """The `TokenMap` whose clusters are outlined on the images of the same trace, while it is coloured by
+    them; None where none is open. Maps set it themselves."""
+    token_map.read_only = True
 
     def __init__(self, **kwargs: Any) -> None:
         self._traces: weakref.WeakSet[Trace] = weakref.WeakSet()

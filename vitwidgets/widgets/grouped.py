@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vitwidgets.widgets.groups import Groups
@@ -10,6 +11,8 @@ from vitwidgets.widgets.panel import _kept
 
 if TYPE_CHECKING:
     from vitwidgets.analysis.objects import Labels, Masks
+    from vitwidgets.groups import Group
+    from vitwidgets.share import View
     from vitwidgets.trace import Trace
 
 
@@ -66,6 +69,18 @@ class Grouped(Look):
         except BaseException:
             self.close()
             raise
+
+    def _view(self) -> View:
+        clusters = self._clusters()
+        return replace(super()._view(), groups=clusters or tuple(self.groups.all), tinted=bool(clusters))
+
+    def _clusters(self) -> tuple[Group, ...]:
+        """The clusters that the token map on the same cursor and trace shows of the present layer."""
+        token_map = self.cursor.token_map
+        if token_map is None or token_map.trace is not self.trace or token_map.color_by != "cluster":
+            return ()
+        groups: tuple[Group, ...] = token_map.cluster_groups()
+        return groups
 
     def close(self) -> None:
         """Close the panel, and its cursor and groups if it made them itself."""

@@ -17,7 +17,9 @@ import traitlets as t
 from PIL import Image
 
 from vitwidgets.analysis.layout import pca_layouts
+from vitwidgets.analysis.overlay import cell_at
 from vitwidgets.analysis.tsne import Tsne, say
+from vitwidgets.groups import PALETTE, Group
 from vitwidgets.runs import LatestRun, Run
 from vitwidgets.widgets.base import Index, built
 from vitwidgets.widgets.codec import encode
@@ -148,8 +150,8 @@ class TokenMap(Panel):
     received = t.Bytes().tag(sync=True)
     """Packet (sum of tokens over layers,): attention that each token receives; empty until it is ready."""
 
-    labels = t.Bytes().tag(sync=True)
-    """Packet (sum of patches over layers,): cluster of each patch, -1 for none; empty until it is ready."""
+    labels: t.List[Any] = t.List().tag(sync=True)
+    """Cluster of each patch for each layer ``0..L``, -1 for none; empty until it is ready."""
 
     cluster_note = t.Unicode().tag(sync=True)
     """``"clustering…"`` while clusters are computed, or why there are none."""
@@ -200,6 +202,7 @@ class TokenMap(Panel):
             super().__init__(trace, cursor=cursor, **kwargs)
             self._ended = held.pop_all()
         self._opened = True
+        self.cursor.set_trait("token_map", self)
         self._start()
 
     def _open(self, trace: Trace, groups: Groups, masks: Masks | None, labels: Labels | None) -> None:
@@ -214,6 +217,8 @@ class TokenMap(Panel):
 
     def close(self) -> None:
         """Close the panel, end its computations, and close the groups and the cursor if it made them."""
+        if self.cursor is not None and self.cursor.token_map is self:
+            self.cursor.set_trait("token_map", None)
         super().close()
         self._ended.close()
 
@@ -273,6 +278,37 @@ class TokenMap(Panel):
     def clusters(self) -> list[npt.NDArray[np.int64]] | None:
         """Cluster of each patch, (rows * cols,) for each layer ``0..L``, -1 for none; None until computed."""
         return self._clusters
+
+    def cluster_groups(self, layer: int | None = None) -> tuple[Group, ...]:
+        """The clusters of a layer as groups of patches of the trace's grid, in the colours of the map.
+
+        Parameters
+        ----------
+        layer : int, optional
+            ``0..L``; the cursor's if not given.
+
+        Returns
+        -------
+        tuple of Group
+            In the order of their numbers; none where clusters are not computed.
+        """
+        if self._clusters is None:
+            return ()
+        here = self.layer if layer is None else layer
+        own, finest = self.trace.grid_of(here), self.trace.patch_grid
+        cells = [
+            cell_at(patch, (finest.rows, finest.cols), (own.rows, own.cols))
+            for patch in range(finest.patches)
+        ]
+        labels = self._clusters[here][cells]
+        return tuple(
+            Group(
+                f"cluster {number + 1}",
+                PALETTE[number % len(PALETTE)],
+                tuple(np.flatnonzero(labels == number).tolist()),
+            )
+            for number in np.unique(labels[labels >= 0]).tolist()
+        )
 
     def still(self, *, width: int = 1200) -> Image.Image:
         """The map as it is now, as a still picture, drawn without a browser.
@@ -418,7 +454,9 @@ class TokenMap(Panel):
 
     @t.observe("color_by")
     def _cluster_now(self, _change: Any) -> None:
-        """Do what comes last first, where it is what the reader wants to see."""
+        """Do what comes last first, where it is what the reader wants to see; the images show it too."""
+        if self._opened and self.color_by == "cluster":
+            self.cursor.set_trait("token_map", self)
         wanted = self.color_by == "cluster" and self._clusters is None
         if self._opened and wanted and not self._clustering.busy:
             self._cluster()
@@ -434,7 +472,7 @@ class TokenMap(Panel):
     def _clustered(self, labels: list[npt.NDArray[np.int64]]) -> None:
         self._clusters = labels
         with self.hold_sync():
-            self.labels, self.cluster_note = encode(np.concatenate(labels), "float32"), ""
+            self.labels, self.cluster_note = [layer.tolist() for layer in labels], ""
 
     def _not_clustered(self, error: Exception) -> None:
         self.cluster_note = f"no clusters: {error}"

@@ -15,6 +15,8 @@ export interface Point {
   patches: number[];
   target: number | null;
   overlay: Overlay;
+  /** Refers to the map whose clusters the images show; the kernel's own. */
+  token_map: string | null;
 }
 
 export type Cursor = { readonly [Name in keyof Point]: ReadonlySignal<Point[Name]> } & {
@@ -34,7 +36,17 @@ const OVERLAYS: Overlay[] = [
   "norm",
   "colours",
 ];
-const NAMES = ["layer", "token", "head", "neuron", "neuron_space", "patches", "target", "overlay"] as const;
+const NAMES = [
+  "layer",
+  "token",
+  "head",
+  "neuron",
+  "neuron_space",
+  "patches",
+  "target",
+  "overlay",
+  "token_map",
+] as const;
 
 const whole = (value: unknown) => Number.isSafeInteger(value);
 
@@ -48,6 +60,7 @@ const VALID: { [Name in keyof Point]: (value: unknown) => boolean } = {
   patches: (value) => Array.isArray(value) && value.every(whole),
   target: (value) => value === null || whole(value),
   overlay: (value) => OVERLAYS.includes(value as Overlay),
+  token_map: (value) => value === null || typeof value === "string",
 };
 
 const START: Point = {
@@ -59,6 +72,7 @@ const START: Point = {
   patches: [],
   target: null,
   overlay: "none",
+  token_map: null,
 };
 
 export function openCursor(model: AnyModel<Point>, until: AbortSignal): Cursor {

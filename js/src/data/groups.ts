@@ -1,8 +1,9 @@
 // The page's side of Groups: selections with a name and a colour.
 
 import type { AnyModel } from "@anywidget/types";
-import { type ReadonlySignal, signal } from "@preact/signals-core";
+import { computed, type ReadonlySignal } from "@preact/signals-core";
 import { nextColour } from "../math/palette.ts";
+import { openTraits } from "./traits.ts";
 
 /** vitwidgets/groups.py documents it. */
 export interface Group {
@@ -22,21 +23,20 @@ export interface Groups {
   remove(name: string): void;
 }
 
+/** The groups that there are. */
+export function followGroups(
+  model: AnyModel<GroupsState>,
+  until: AbortSignal,
+): ReadonlySignal<readonly Group[]> {
+  const { entries } = openTraits(model, ["entries"], until);
+  return computed(() => valid(entries.value));
+}
+
+/** The groups, and ways to change them. */
 export function openGroups(model: AnyModel<GroupsState>, until: AbortSignal): Groups {
-  const all = signal<readonly Group[]>(valid(model.get("entries")));
-  const follow = () => {
-    all.value = valid(model.get("entries"));
-  };
-  model.on("change:entries", follow);
-  until.addEventListener("abort", () => model.off("change:entries", follow));
-  const show = (groups: Group[]) => {
-    model.set("entries", groups);
-    try {
-      model.save_changes();
-    } catch {
-      // Without a kernel the page goes on by itself.
-    }
-  };
+  const { change } = openTraits(model, ["entries"], until);
+  const all = followGroups(model, until);
+  const show = (groups: Group[]) => change({ entries: groups });
   return {
     all,
     keep(name, patches) {

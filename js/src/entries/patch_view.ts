@@ -1,7 +1,7 @@
-import type { AnyModel, RenderProps } from "@anywidget/types";
-import { type GroupsState, openGroups } from "../data/groups.ts";
+import type { RenderProps } from "@anywidget/types";
 import { openContext, type PanelState } from "../panels/context.ts";
 import { openLook } from "../panels/look.ts";
+import { openOutlined } from "../panels/outlined.ts";
 import { patchView } from "../panels/patch_view.ts";
 import { showIn } from "../panels/root.ts";
 
@@ -10,9 +10,11 @@ type State = Record<string, unknown> & PanelState & { groups: string };
 export default {
   render: (props: RenderProps<State>) =>
     showIn(props, async () => {
-      const context = await openContext(props as unknown as RenderProps<PanelState>);
-      const model = await props.host.getModel<GroupsState>(props.model.get("groups"));
-      const groups = openGroups(model as AnyModel<GroupsState>, props.signal);
-      return patchView(context, openLook(props.model as never, props.signal), groups);
+      const context = await openContext(props as never);
+      return patchView(
+        context,
+        openLook(props.model as never, props.signal),
+        await openOutlined(props as never, context),
+      );
     }),
 };

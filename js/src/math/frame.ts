@@ -87,3 +87,12 @@ export function tokenName(index: number, prefix: readonly string[], cols: number
   const cell = index - prefix.length;
   return `${kind} ${cell} (row ${Math.floor(cell / cols)}, column ${cell % cols})`;
 }
+
+/** The patches of the finest grid whose cell in another grid is chosen. */
+export function patchesOf(chosen: (cell: number) => boolean, grid: Grid, finest: Grid): number[] {
+  const patches = [];
+  for (let patch = 0; patch < finest.rows * finest.cols; patch++) {
+    if (chosen(cellAt(patch, finest, grid))) patches.push(patch);
+  }
+  return patches;
+}

@@ -3,6 +3,7 @@
 import type { RenderProps } from "@anywidget/types";
 import { computed, type ReadonlySignal } from "@preact/signals-core";
 import { decode } from "../data/codec.ts";
+import { openTraits } from "../data/traits.ts";
 import { cosineAcross, greatest } from "../math/across.ts";
 import { type Frame, patchBox } from "../math/frame.ts";
 import type { Colours, Field, Outcome } from "../math/overlay.ts";
@@ -15,7 +16,6 @@ import type { Context } from "./context.ts";
 import { layerStrip } from "./layer_strip.ts";
 import type { Look } from "./look.ts";
 import { type PairState, pair } from "./pair.ts";
-import { openTraits } from "./traits.ts";
 
 type Side = "left" | "right";
 const SIDES: readonly [Side, Side] = ["left", "right"];

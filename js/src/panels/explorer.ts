@@ -1,6 +1,6 @@
 // The whole workbench: its regions under one cursor.
 
-import type { Groups } from "../data/groups.ts";
+import type { ReadonlySignal } from "@preact/signals-core";
 import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import type { Context } from "./context.ts";
@@ -12,9 +12,15 @@ import { neuronGallery } from "./neuron_gallery.ts";
 import { note } from "./parts.ts";
 import { patchView } from "./patch_view.ts";
 import { predictions } from "./predictions.ts";
+import type { Outlined } from "./stage.ts";
 import { verified } from "./verified.ts";
 
-export function explorer(context: Context, look: Look, groups: Groups, map: HTMLElement): HTMLElement {
+export function explorer(
+  context: Context,
+  look: Look,
+  outlined: ReadonlySignal<Outlined>,
+  map: HTMLElement,
+): HTMLElement {
   const { facts, store, arrivals, until } = context;
   const loading = h("span", "vw-hint");
   const remarks = h("div", "vw-remarks", {}, ...facts.notes.map((text) => h("div", "", {}, text)));
@@ -40,7 +46,7 @@ export function explorer(context: Context, look: Look, groups: Groups, map: HTML
       h("span", "vw-status", {}, loading, verified(context)),
     ),
     remarks,
-    h("div", "vw-left", {}, patchView(context, look, groups), neuronCard(context, look)),
+    h("div", "vw-left", {}, patchView(context, look, outlined), neuronCard(context, look)),
     h("div", "vw-right", {}, predictions(context), headGrid(context), neuronGallery(context)),
     layerStrip(context, look),
     map,

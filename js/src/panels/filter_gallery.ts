@@ -4,6 +4,7 @@ import type { RenderProps } from "@anywidget/types";
 import { computed, signal } from "@preact/signals-core";
 import { decode, type Packet } from "../data/codec.ts";
 import { openCursor, type Point } from "../data/cursor.ts";
+import { openTraits } from "../data/traits.ts";
 import { ascending, descending, ordinal } from "../math/order.ts";
 import { cosineRow } from "../math/similarity.ts";
 import { viewColours, viewScale } from "../math/views.ts";
@@ -11,7 +12,6 @@ import { figure, h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { segmented } from "../ui/segmented.ts";
 import { type Atlas, tileGrid } from "../ui/tile_grid.ts";
-import { followTrait } from "../ui/trait.ts";
 import { liveText, note, watchTheme } from "./parts.ts";
 
 type Sort = "number" | "variance" | "likeness" | "separation";
@@ -61,8 +61,7 @@ export async function filterGallery({
   const count = filters.packet.shape[0];
   const size = filters.packet.values.length / count;
 
-  const [sort, setSort] = followTrait(model, "sort", until);
-  const [view, setView] = followTrait(model, "view", until);
+  const { sort, view, change } = openTraits(model, ["sort", "view"], until);
   const component = signal(0);
   const theme = watchTheme(until);
   const chosen = computed(() => {
@@ -115,10 +114,10 @@ export async function filterGallery({
       ["filters", "Filters"],
       ["components", "Principal components"],
     ],
-    setView,
+    (view) => change({ view }),
   );
   const sorts = scores ? SORTS : SORTS.filter(([name]) => name !== "separation");
-  const sortChoice = segmented("sorted by", sorts, setSort);
+  const sortChoice = segmented("sorted by", sorts, (sort) => change({ sort }));
   const box = numberBox(count, (tile) => choose(tile));
   const live = liveText();
   const tip = h("div", "vw-tip", { hidden: true, "aria-hidden": "true" });

@@ -7,16 +7,9 @@ import { categorical } from "../math/palette.ts";
 import { type Range, range } from "../math/range.ts";
 import { figure } from "../ui/dom.ts";
 import { mix, type Pixels, pack, packHex } from "../ui/raster.ts";
+import { type Class, clusterName, clustersOf } from "./clusters.ts";
 import type { Context } from "./context.ts";
 import type { MapState } from "./map_state.ts";
-
-/** A class of tokens in the legend: a cluster, say. */
-export interface Class {
-  name: string;
-  colour: string;
-  /** In the finest grid. */
-  patches: number[];
-}
 
 export interface Colouring {
   /** A packed colour for each token; 0 for one that has none. */
@@ -110,36 +103,19 @@ function byGroup({ facts, source }: Context, { groups }: MapState, layer: number
 }
 
 function byCluster({ facts, source }: Context, map: MapState, layer: number, count: number): Colouring {
-  const labels = map.labels(layer);
-  if (labels === null) return nothing(count, map.cluster_note.value || "no clusters at this layer");
-  const grid = source.grid(layer);
-  const name = (label: number) => (label < 0 ? "in no cluster" : `cluster ${label + 1}`);
-  const numbers = [...new Set(labels)].sort((a, b) => (a < 0 ? 1 : b < 0 ? -1 : a - b));
-  const classes = numbers.map((label) => ({
-    name: name(label),
-    colour: label < 0 ? "" : categorical(label),
-    patches: patchesOf((cell) => labels[cell] === label, grid, facts),
-  }));
+  const labels = map.labels.value[layer];
+  if (labels === undefined) return nothing(count, map.cluster_note.value || "no clusters at this layer");
   const of = (token: number) => labels[token - source.prefix];
   const fill = (token: number) =>
     token < source.prefix || of(token) < 0 ? 0 : packHex(categorical(of(token)));
   return {
     fills: Uint32Array.from({ length: count }, (_, token) => fill(token)),
-    read: (token) => (token < source.prefix ? "" : name(of(token))),
+    read: (token) => (token < source.prefix ? "" : clusterName(of(token))),
     title: "",
     scale: null,
-    classes,
+    classes: clustersOf(labels, source.grid(layer), facts),
     missing: "",
   };
-}
-
-/** The patches of the finest grid whose cell in another grid is chosen. */
-export function patchesOf(chosen: (cell: number) => boolean, grid: Grid, finest: Grid): number[] {
-  const patches = [];
-  for (let patch = 0; patch < finest.rows * finest.cols; patch++) {
-    if (chosen(cellAt(patch, finest, grid))) patches.push(patch);
-  }
-  return patches;
 }
 
 function byImage({ source }: Context, layer: number, count: number, patchColours: PatchColours): Colouring {

@@ -1,10 +1,9 @@
 // Mouse and keyboard on a token map.
 
 import type { Signal } from "@preact/signals-core";
-import { cellAt } from "../math/frame.ts";
+import { cellAt, patchesOf } from "../math/frame.ts";
 import { nearest, towards, within } from "../math/layout.ts";
 import type { Context } from "./context.ts";
-import { patchesOf } from "./map_colours.ts";
 
 /** What the pointer and the keys are doing; never leaves the page. Tokens are those of the present layer. */
 export interface Doing {

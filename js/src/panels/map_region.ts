@@ -2,7 +2,9 @@
 
 import type { RenderProps } from "@anywidget/types";
 import { alone } from "../data/alone.ts";
+import { openTraits } from "../data/traits.ts";
 import { h } from "../ui/dom.ts";
+import { now } from "../ui/effects.ts";
 import { note } from "./parts.ts";
 
 export interface MapRegionState {
@@ -11,9 +13,11 @@ export interface MapRegionState {
 }
 
 export function mapRegion<State extends MapRegionState>(props: RenderProps<State>): HTMLElement {
-  const model = props.model as unknown as RenderProps<MapRegionState>["model"];
+  const model = props.model as unknown as RenderProps<Record<string, unknown> & MapRegionState>["model"];
   const { host, signal } = props;
-  const button = h("button", "vw-button", { type: "button" });
+  const { show_map, token_map, change } = openTraits(model, ["show_map", "token_map"], signal);
+  const click = () => change({ show_map: !show_map.value }); // a map that was opened before needs no kernel
+  const button = h("button", "vw-button", { type: "button", click });
   const hint = h("span", "vw-hint");
   const body = h("div", "vw-map-region-body");
   const name = h("span", "vw-title", {}, "Token map"); // the map has a title of its own
@@ -21,43 +25,25 @@ export function mapRegion<State extends MapRegionState>(props: RenderProps<State
   const element = h("section", "vw-region vw-map-region", { "aria-label": "token map" }, title, body);
   let shown = "";
 
-  async function follow(): Promise<void> {
-    const open = model.get("show_map");
-    const reference = model.get("token_map") ?? "";
+  now(signal, () => {
+    const open = show_map.value;
+    const reference = token_map.value ?? "";
     button.textContent = open ? "Close the map" : "Open";
     button.setAttribute("aria-expanded", String(open));
     body.hidden = !open;
     name.hidden = open && shown !== "";
-    note(
-      hint,
-      open
-        ? reference
-          ? ""
-          : alone(model)
-            ? "not in this saved page: run the notebook, or open the map before it is saved"
-            : "the kernel lays out the tokens…"
-        : "the tokens of a layer as points: alike ones lie close",
-    );
+    const waiting = alone(model)
+      ? "not in this saved page: run the notebook, or open the map before it is saved"
+      : "the kernel lays out the tokens…";
+    const closed = "the tokens of a layer as points: alike ones lie close";
+    note(hint, open ? (reference ? "" : waiting) : closed);
     if (!open || !reference || reference === shown) return;
     shown = reference;
-    const map = await host.getWidget(reference);
-    if (signal.aborted) return;
-    await map.render({ el: body, signal });
-    name.hidden = open;
-  }
-
-  button.addEventListener("click", () => {
-    model.set("show_map", !model.get("show_map"));
-    try {
-      model.save_changes();
-    } catch {
-      // Without a kernel a map that was opened before still opens.
-    }
+    host.getWidget(reference).then(async (map) => {
+      if (signal.aborted) return;
+      await map.render({ el: body, signal });
+      name.hidden = show_map.value;
+    }, reportError);
   });
-  for (const trait of ["show_map", "token_map"] as const) {
-    model.on(`change:${trait}`, follow);
-    signal.addEventListener("abort", () => model.off(`change:${trait}`, follow));
-  }
-  follow();
   return element;
 }

@@ -1,13 +1,13 @@
 // The traits of a token map's own model as signals; vitwidgets/widgets/token_map.py documents them.
 
 import type { RenderProps } from "@anywidget/types";
-import { computed } from "@preact/signals-core";
-import { decode } from "../data/codec.ts";
+import { computed, type ReadonlySignal } from "@preact/signals-core";
+import { byLayer } from "../data/by_layer.ts";
 import type { Facts } from "../data/facts.ts";
 import { type Groups, type GroupsState, openGroups } from "../data/groups.ts";
+import { openTraits, type Traits } from "../data/traits.ts";
 import { type Fitted, fitPoints } from "../math/layout.ts";
 import type { PanelState } from "./context.ts";
-import { openTraits, type Traits } from "./traits.ts";
 
 export type ColorBy = "group" | "cluster" | "similarity" | "attention" | "norm" | "image";
 export type ClusterMethod = "kmeans" | "agglomerative" | "dbscan";
@@ -21,19 +21,20 @@ export interface Choices {
   cluster_method: ClusterMethod;
   cluster_count: number;
   cluster_eps: number;
+  computing: boolean;
 }
 
 interface Told extends Choices {
   progress: number;
   notes: string[];
   cluster_note: string;
+  labels: number[][];
 }
 
 type Packets = {
   pca: DataView;
   tsne: DataView;
   received: DataView;
-  labels: DataView;
 };
 
 type All = PanelState & Told & Packets & { groups: string };
@@ -45,10 +46,10 @@ export type MapState = Traits<MapModel, keyof Told> & {
   groups: Groups;
   /** Where the tokens of a layer are to be drawn, and by which method; null where they have no layout. */
   layout(layer: number): (Fitted & { method: string }) | null;
+  /** How many layers have a t-SNE layout, of those that have any. */
+  laidOut: ReadonlySignal<{ done: number; of: number }>;
   /** Attention that each token of a layer receives; null where it is not known. */
   received(layer: number): Float32Array | null;
-  /** Cluster of each patch of a layer, -1 for none; null where it is not known. */
-  labels(layer: number): Float32Array | null;
 };
 
 const TOLD = [
@@ -59,9 +60,11 @@ const TOLD = [
   "cluster_method",
   "cluster_count",
   "cluster_eps",
+  "computing",
   "progress",
   "notes",
   "cluster_note",
+  "labels",
 ] as const;
 
 /** Opens the state of a map, and the groups that it refers to. */
@@ -71,29 +74,16 @@ export async function openMap(
 ): Promise<MapState> {
   const groups = openGroups(await host.getModel<GroupsState>(model.get("groups")), until);
   const told = openTraits(model, TOLD, until);
-  const packets = openTraits(model, ["pca", "tsne", "received", "labels"], until);
-  const patches = facts.grids.map(([rows, cols]) => rows * cols);
-  const tokens = patches.map((count) => facts.prefix.length + count);
+  const packets = openTraits(model, ["pca", "tsne", "received"], until);
+  const tokens = facts.grids.map(([rows, cols]) => facts.prefix.length + rows * cols);
 
-  /** A packet's numbers by layer; null until it has come. */
-  const perLayer = (name: keyof Packets, counts: readonly number[], width: number) => {
-    const layers = computed(() => {
-      const packet = packets[name].value;
-      if (!((packet?.byteLength ?? 0) > 0)) return null;
-      const { values } = decode(packet);
-      let end = 0;
-      return counts.map((count) => {
-        end += count * width;
-        return values.subarray(end - count * width, end);
-      });
-    });
-    return (layer: number) => {
-      const values = layers.value?.[layer];
-      return values?.some((value) => !Number.isNaN(value)) ? values : null;
-    };
-  };
-  const pca = perLayer("pca", tokens, 2);
-  const tsne = perLayer("tsne", tokens, 2);
+  const pairs = tokens.map((count) => 2 * count);
+  const pca = byLayer(packets.pca, pairs);
+  const tsne = byLayer(packets.tsne, pairs);
+  const laidOut = computed(() => {
+    const count = (layout: typeof pca) => tokens.filter((_, layer) => layout(layer) !== null).length;
+    return { done: count(tsne), of: count(pca) };
+  });
   const fitted = new WeakMap<Float32Array, Fitted>();
   return {
     ...told,
@@ -106,7 +96,7 @@ export async function openMap(
       fitted.set(points, known);
       return { ...known, method: better ? "t-SNE" : "PCA" };
     },
-    received: perLayer("received", tokens, 1),
-    labels: perLayer("labels", patches, 1),
+    laidOut,
+    received: byLayer(packets.received, tokens),
   };
 }

@@ -1,14 +1,15 @@
 // What stands beside a token map: how it is coloured, clusters, selecting what is alike, groups.
 
 import { computed, effect, type ReadonlySignal, signal } from "@preact/signals-core";
+import { patchesOf } from "../math/frame.ts";
 import { paintRamp } from "../ui/canvas.ts";
 import { figure, h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { segmented } from "../ui/segmented.ts";
 import type { Context } from "./context.ts";
-import { type Class, type Colouring, patchesOf } from "./map_colours.ts";
+import type { Colouring } from "./map_colours.ts";
 import type { ClusterMethod, ColorBy, MapState } from "./map_state.ts";
-import { note } from "./parts.ts";
+import { classChip, note } from "./parts.ts";
 
 const COLOURS: readonly (readonly [ColorBy, string])[] = [
   ["group", "Group"],
@@ -55,6 +56,25 @@ export function mapBar(map: MapState, until: AbortSignal): HTMLElement {
       box("Motion", "move points from layer to layer", "tween"),
     ),
   );
+}
+
+/** How far t-SNE is, and a button that stops it or lets it go on; nothing where it is done. */
+export function stillComing(map: MapState, until: AbortSignal): HTMLElement {
+  const told = h("span", "vw-hint", { role: "status" });
+  const stop = h("button", "vw-button vw-stop", {
+    type: "button",
+    click: () => map.change({ computing: !map.computing.value }),
+  });
+  const element = h("span", "vw-coming", {}, told, stop);
+  perFrame(until, () => {
+    const { done, of } = map.laidOut.value;
+    const share = map.progress.value;
+    element.hidden = map.projection.value === "pca" || share >= 1;
+    told.textContent = `t-SNE: ${done} of ${of} layers · ${Math.round(100 * share)} %`;
+    stop.textContent = map.computing.value ? "Stop" : "Go on";
+    stop.title = map.computing.value ? "the layers that are done stay" : "the present layer first";
+  });
+  return element;
 }
 
 /** The layer, as a slider. */
@@ -107,24 +127,6 @@ export function mapLegend(
     classes.replaceChildren(...found.map((one) => classChip(one, select)));
   });
   return h("div", "vw-map-legend", {}, title, scale, hint, classes);
-}
-
-function classChip(
-  { name, colour, patches }: Class,
-  select: (patches: readonly number[]) => void,
-): HTMLElement {
-  const swatch = h("span", "vw-swatch", { "aria-hidden": "true" });
-  swatch.style.background = colour;
-  const click = () => select(patches);
-  const title = "select these patches";
-  return h(
-    "button",
-    "vw-chip",
-    { type: "button", click, title },
-    swatch,
-    name,
-    h("span", "vw-number vw-faint", {}, String(patches.length)),
-  );
 }
 
 const METHODS: readonly (readonly [ClusterMethod, string])[] = [

@@ -2,6 +2,7 @@
 
 import type { AnyModel, RenderProps } from "@anywidget/types";
 import { type ReadonlySignal, signal } from "@preact/signals-core";
+import { openTraits } from "../data/traits.ts";
 import { type Shown, shown } from "../math/overlay.ts";
 import { h } from "../ui/dom.ts";
 import { now, perFrame } from "../ui/effects.ts";
@@ -10,7 +11,6 @@ import type { Look } from "./look.ts";
 import { mount } from "./mount.ts";
 import { overlayBar } from "./overlay_bar.ts";
 import { patchView } from "./patch_view.ts";
-import { openTraits } from "./traits.ts";
 
 /** The traits that a pair has besides a panel's; vitwidgets/widgets/pair.py documents them. */
 export interface PairState extends PanelState {

@@ -5,6 +5,7 @@ import { type Outcome, shown } from "../math/overlay.ts";
 import type { ViewMode } from "../math/views.ts";
 import { sized } from "../ui/canvas.ts";
 import { h } from "../ui/dom.ts";
+import type { Class } from "./clusters.ts";
 import type { Context } from "./context.ts";
 
 /** Shows a remark, or hides its element where there is nothing to say. */
@@ -37,6 +38,25 @@ export function smallMap(
     context.fillStyle = getComputedStyle(canvas).getPropertyValue("--vw-empty");
     context.fillRect(0, 0, side, height);
   }
+}
+
+/** Name, colour and size of a class; a click selects its patches. */
+export function classChip(
+  { name, colour, patches }: Class,
+  select: (patches: readonly number[]) => void,
+): HTMLElement {
+  const swatch = h("span", "vw-swatch", { "aria-hidden": "true" });
+  swatch.style.background = colour;
+  const click = () => select(patches);
+  const title = "select these patches";
+  return h(
+    "button",
+    "vw-chip",
+    { type: "button", click, title },
+    swatch,
+    name,
+    h("span", "vw-number vw-faint", {}, String(patches.length)),
+  );
 }
 
 /** A region that announces to screen readers what `say` is called with. */

@@ -1,7 +1,6 @@
 // The photo with its patch grid, one overlay and its colour scale.
 
-import { computed, type Signal, signal } from "@preact/signals-core";
-import type { Groups } from "../data/groups.ts";
+import { computed, type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
 import { cellAt, type Frame, type Grid, patchAt, sameGrid } from "../math/frame.ts";
 import { type Outcome, type Overlay, shown } from "../math/overlay.ts";
 import { HeatPainter, sized } from "../ui/canvas.ts";
@@ -12,8 +11,8 @@ import type { Context } from "./context.ts";
 import { chips, legend } from "./legend.ts";
 import type { Look } from "./look.ts";
 import { overlayBar } from "./overlay_bar.ts";
-import { liveText, note, remark, smallMap, watchTheme } from "./parts.ts";
-import { backdrop, drawStage, type Layout, layOut, patchesIn } from "./stage.ts";
+import { classChip, liveText, note, remark, smallMap, watchTheme } from "./parts.ts";
+import { backdrop, drawStage, type Layout, layOut, type Outlined, patchesIn } from "./stage.ts";
 
 const MAX_HEIGHT = 560;
 const PREVIEW = 112;
@@ -27,7 +26,11 @@ const OF_A_TOKEN: ReadonlySet<Overlay> = new Set<Overlay>([
 ]);
 const DRAG = 4; // pixels that a hand may tremble in a click
 
-export function patchView(context: Context, look: Look, groups: Groups | null = null): HTMLElement {
+export function patchView(
+  context: Context,
+  look: Look,
+  outlined: ReadonlySignal<Outlined> | null = null,
+): HTMLElement {
   const { facts, source, cursor, store, until } = context;
   const { rows, cols } = facts;
   const painter = new HeatPainter(); // of its own: under a moving pointer it paints the same again and again
@@ -49,6 +52,7 @@ export function patchView(context: Context, look: Look, groups: Groups | null = 
     overlayBar(context, look),
     stage,
     chips(context),
+    ...(outlined ? [classChips(context, outlined)] : []),
     legend(context, look),
     live.element,
   );
@@ -96,7 +100,7 @@ export function patchView(context: Context, look: Look, groups: Groups | null = 
         pointed: pointed.value,
         focused: focused.value,
         selected: selected.value,
-        groups: groups?.all.value ?? [],
+        outlined: outlined?.value ?? null,
       },
       colours.value,
     );
@@ -122,6 +126,18 @@ export function patchView(context: Context, look: Look, groups: Groups | null = 
 
   handlePointer(context, canvas, () => place.value, pointed, dragged, focused);
   handleKeys(context, canvas, focused);
+  return element;
+}
+
+/** Names of what is outlined. */
+function classChips({ cursor, until }: Context, outlined: ReadonlySignal<Outlined>): HTMLElement {
+  const element = h("div", "vw-chips vw-outlined");
+  const select = (patches: readonly number[]) => cursor.move({ patches: [...patches] });
+  perFrame(until, () => {
+    const { classes } = outlined.value;
+    element.replaceChildren(...classes.map((one) => classChip(one, select)));
+    element.hidden = classes.length === 0;
+  });
   return element;
 }
 

@@ -2,6 +2,7 @@
 
 import type { RenderProps } from "@anywidget/types";
 import { computed } from "@preact/signals-core";
+import { openTraits, type Traits } from "../data/traits.ts";
 import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { segmented } from "../ui/segmented.ts";
@@ -13,7 +14,6 @@ import { layerStrip } from "./layer_strip.ts";
 import type { Look } from "./look.ts";
 import { type PairState, pair } from "./pair.ts";
 import { liveText, note } from "./parts.ts";
-import { openTraits, type Traits } from "./traits.ts";
 
 type Mode = "painted" | "random" | "salient" | "non_salient";
 type Fill = "black" | "mean" | "blur";

@@ -3,6 +3,7 @@
 import { cellAt, cellsInRect, type Frame, type Grid, patchBox, sameGrid } from "../math/frame.ts";
 import type { Shown } from "../math/overlay.ts";
 import { type HeatPainter, type How, sized } from "../ui/canvas.ts";
+import type { Class } from "./clusters.ts";
 
 export type Rectangle = readonly [left: number, top: number, width: number, height: number];
 
@@ -70,7 +71,14 @@ export interface Marks {
   pointed: number | null;
   focused: number | null;
   selected: ReadonlySet<number>;
-  groups: readonly { colour: string; patches: readonly number[] }[];
+  outlined: Outlined | null;
+}
+
+/** Patches that are outlined in the colour of their class. */
+export interface Outlined {
+  classes: readonly Class[];
+  /** Whether they are tinted too, where nothing lies between them and the photo. */
+  tinted: boolean;
 }
 
 /** What lies over the picture, and how. */
@@ -130,9 +138,9 @@ export function drawStage(
     const prefix = overlay.map.values.length - grid.rows * grid.cols;
     for (const row of overlay.map.marked) markHigh(on, layout.cell(row - prefix, grid));
   }
-  const count = finest.rows * finest.cols;
-  for (const { colour, patches } of marks.groups) {
-    outlineSelection(on, layout, new Set(patches.filter((patch) => patch < count)), colour);
+  const tint = marks.outlined?.tinted && !(overlay && overlay.opacity > 0) ? TINT : 0;
+  for (const { colour, patches } of marks.outlined?.classes ?? []) {
+    outlineInside(on, layout, new Set(patches), colour, tint);
   }
   if (marks.selected.size > 0) outlineSelection(on, layout, marks.selected, theme.select);
   if (marks.focused !== null) outline(on, cell(marks.focused), "#fff", [3, 3]);
@@ -208,16 +216,54 @@ function dot(on: CanvasRenderingContext2D, [x, y, w, h]: Rectangle): void {
   on.stroke();
 }
 
-/** The border between some patches and the rest. */
+const TINT = 0.4;
+
+/** Some patches in their colour: the border within them, so that of two that touch each keeps its own. */
+function outlineInside(
+  on: CanvasRenderingContext2D,
+  layout: Layout,
+  patches: ReadonlySet<number>,
+  colour: string,
+  tint: number,
+): void {
+  on.save();
+  on.beginPath();
+  for (const patch of patches) on.rect(...layout.cell(patch, layout.finest));
+  on.clip();
+  on.fillStyle = colour;
+  on.globalAlpha = tint;
+  if (tint > 0) on.fill();
+  on.globalAlpha = 1;
+  border(on, layout, patches);
+  stroke(on, "rgba(255, 255, 255, 0.9)", 7.5);
+  stroke(on, colour, 5);
+  on.restore();
+}
+
+/** The outline of the selection. */
 function outlineSelection(
   on: CanvasRenderingContext2D,
   layout: Layout,
   selected: ReadonlySet<number>,
   colour: string,
 ): void {
+  border(on, layout, selected);
+  stroke(on, "rgba(255, 255, 255, 0.9)", 4.5);
+  stroke(on, colour, 2.5);
+}
+
+function stroke(on: CanvasRenderingContext2D, colour: string, width: number): void {
+  on.strokeStyle = colour;
+  on.lineWidth = width;
+  on.stroke();
+}
+
+/** Makes the border between some patches and the rest the path to be drawn. */
+function border(on: CanvasRenderingContext2D, layout: Layout, patches: ReadonlySet<number>): void {
   const { rows, cols } = layout.finest;
+  on.lineCap = "square";
   on.beginPath();
-  for (const patch of selected) {
+  for (const patch of patches) {
     const [x, y, w, h] = layout.cell(patch, layout.finest);
     const row = Math.floor(patch / cols);
     const col = patch % cols;
@@ -225,16 +271,9 @@ function outlineSelection(
       on.moveTo(x1, y1);
       on.lineTo(x2, y2);
     };
-    if (row === 0 || !selected.has(patch - cols)) line(x, y, x + w, y);
-    if (row === rows - 1 || !selected.has(patch + cols)) line(x, y + h, x + w, y + h);
-    if (col === 0 || !selected.has(patch - 1)) line(x, y, x, y + h);
-    if (col === cols - 1 || !selected.has(patch + 1)) line(x + w, y, x + w, y + h);
+    if (row === 0 || !patches.has(patch - cols)) line(x, y, x + w, y);
+    if (row === rows - 1 || !patches.has(patch + cols)) line(x, y + h, x + w, y + h);
+    if (col === 0 || !patches.has(patch - 1)) line(x, y, x, y + h);
+    if (col === cols - 1 || !patches.has(patch + 1)) line(x + w, y, x + w, y + h);
   }
-  on.lineCap = "square";
-  on.strokeStyle = "rgba(255, 255, 255, 0.9)";
-  on.lineWidth = 4.5;
-  on.stroke();
-  on.strokeStyle = colour;
-  on.lineWidth = 2.5;
-  on.stroke();
 }

@@ -13,7 +13,15 @@ import { atlas, type Colouring, colouring, meanColours, veil } from "./map_colou
 import { type Doing, type Hands, handleKeys, handlePointer } from "./map_input.ts";
 import { drawMap, type Pictures, VEIL } from "./map_stage.ts";
 import type { MapState } from "./map_state.ts";
-import { alikeTools, clusterTools, groupTools, layerSlider, mapBar, mapLegend } from "./map_tools.ts";
+import {
+  alikeTools,
+  clusterTools,
+  groupTools,
+  layerSlider,
+  mapBar,
+  mapLegend,
+  stillComing,
+} from "./map_tools.ts";
 import { liveText, note, watchTheme } from "./parts.ts";
 
 const MOVE_MS = 180;
@@ -32,7 +40,6 @@ export function tokenMap(context: Context, map: MapState): HTMLElement {
   });
   const message = h("div", "vw-message", { hidden: true });
   const place = h("span", "vw-count");
-  const hint = h("span", "vw-hint");
   const live = liveText();
   const photo = signal<ImageBitmap | null>(null);
   const doing: Doing = {
@@ -171,10 +178,6 @@ export function tokenMap(context: Context, map: MapState): HTMLElement {
     const layer = cursor.layer.value;
     note(message, here === null ? source.whyNot("tokens", layer) || "this layer has no layout" : "");
     place.textContent = here === null ? "" : remarks(here);
-    const share = map.progress.value;
-    const waiting = map.projection.value === "tsne" && share < 1;
-    const percent = share > 0 ? ` ${Math.round(100 * share)} %` : "";
-    note(hint, waiting ? `computing t-SNE${percent}` : "");
     const { rows, cols } = source.grid(layer);
     const keys =
       "Arrow keys go to the nearest token, Enter pins it, Space selects it, Escape clears; drag for a lasso.";
@@ -203,7 +206,7 @@ export function tokenMap(context: Context, map: MapState): HTMLElement {
       {},
       h("h3", "vw-title", {}, "Token map"),
       place,
-      hint,
+      stillComing(map, until),
       h("span", "vw-map-layer", {}, layerSlider(context)),
     ),
     mapBar(map, until),

@@ -5,6 +5,7 @@ import { computed, signal } from "@preact/signals-core";
 import { decode } from "../data/codec.ts";
 import { openCursor, type Point } from "../data/cursor.ts";
 import type { Store } from "../data/store.ts";
+import { openTraits } from "../data/traits.ts";
 import type { ViewMode } from "../math/views.ts";
 import { sized } from "../ui/canvas.ts";
 import { figure as digits, h } from "../ui/dom.ts";
@@ -12,7 +13,6 @@ import { perFrame } from "../ui/effects.ts";
 import { copyPicture, fileName, pngOf, saveFile, svgOf } from "../ui/export.ts";
 import { segmented } from "../ui/segmented.ts";
 import { slices } from "../ui/slices.ts";
-import { followTrait } from "../ui/trait.ts";
 import { watchWidth } from "../ui/width.ts";
 import { note } from "./parts.ts";
 import { CELL, figureOf } from "./view_figure.ts";
@@ -47,9 +47,12 @@ export async function viewGrid({
   ]);
   const { facts } = store;
   const cursor = openCursor(cursorModel, until);
-  const [mode, setMode] = followTrait(model, "mode", until);
-  const [shared, setShared] = followTrait(model, "shared_scale", until);
-  const [plan] = followTrait(model, "plan", until);
+  const {
+    mode,
+    shared_scale: shared,
+    plan,
+    change,
+  } = openTraits(model, ["mode", "shared_scale", "plan"], until);
   const pixels = arrivalOf(store, "pixels", until);
   const photo = signal<ImageBitmap | null>(null);
   store.picture().then((bitmap) => {
@@ -74,9 +77,9 @@ export async function viewGrid({
       ["positive", "Positive"],
       ["magnitude", "Magnitude"],
     ],
-    setMode,
+    (mode) => change({ mode }),
   );
-  const scale = h("input", "", { type: "checkbox", change: () => setShared(scale.checked) });
+  const scale = h("input", "", { type: "checkbox", change: () => change({ shared_scale: scale.checked }) });
   const reading = h("p", "vw-reading vw-faint", { "aria-live": "polite" });
   const table = h("div", "vw-views", { role: "grid", "aria-label": "views of neurons" });
   const box = h("div", "vw-views-box", {}, table);

@@ -1,15 +1,15 @@
-// A panel's own traits as signals, and one way to change them.
+// A model's traits as signals, and one way to change them.
 
 import type { AnyModel } from "@anywidget/types";
-import { type ReadonlySignal, signal } from "@preact/signals-core";
-import type { PanelState } from "./context.ts";
+import { batch, type ReadonlySignal, signal } from "@preact/signals-core";
 
 export type Traits<State, Name extends keyof State> = { readonly [N in Name]: ReadonlySignal<State[N]> } & {
   /** Changes some of them, here at once and in the kernel when there is one. */
   change(to: Partial<Pick<State, Name>>): void;
 };
 
-export function openTraits<State extends PanelState, Name extends keyof State & string>(
+/** Follows some traits of `model` until `until` aborts. */
+export function openTraits<State extends object, Name extends keyof State & string>(
   model: AnyModel<State>,
   names: readonly Name[],
   until: AbortSignal,
@@ -25,9 +25,9 @@ export function openTraits<State extends PanelState, Name extends keyof State & 
   return {
     ...(signals as unknown as { [N in Name]: ReadonlySignal<State[N]> }),
     change(to) {
-      for (const name of names) {
-        if (name in to) model.set(name, to[name] as never);
-      }
+      batch(() => {
+        for (const name of names) if (name in to) model.set(name, to[name] as never);
+      });
       try {
         model.save_changes();
       } catch {
