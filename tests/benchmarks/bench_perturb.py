@@ -132,8 +132,8 @@ def main() -> None:
     )
     curve = r["curve"]
     print(
-        f"rate curve: {curve['distinct']} passes, {curve['ratio']:.3f} x in CPU time (target {curve['target']}), "
-        f"{curve['clock']:.3f} x by the clock"
+        f"rate curve: {curve['distinct']} passes, {curve['ratio']:.3f} x in CPU time "
+        f"(target {curve['target']}), {curve['clock']:.3f} x by the clock"
     )
     save("perturb", r)
 
