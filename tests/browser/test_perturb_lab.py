@@ -152,6 +152,9 @@ def test_interventions_on_what_the_cursor_points_at(bench: Bench) -> None:
     bar.get_by_role("button", name="Head 1", exact=True).click()
     bench.lab.wait_value("lab.interventions[-1] == Ablation(3, head=1, fill='mean')", True)
     bench.lab.execute("lab.wait()")
+    left, right = bench.root.locator(".vw-side-head .vw-hint").all()
+    assert left.inner_text().startswith("drag to hide patches")
+    assert right.inner_text() == "neuron 7 of layer 3 set to 0 · head 1 of layer 3 set to its mean"
     row = bench.root.locator(".vw-differences tbody tr").first
     expected = bench.lab.value(
         "[lab.comparison[0][0], round(100 * (lab.comparison[0][2] - lab.comparison[0][1]), 1)]"

@@ -31,6 +31,9 @@ _WINDOWS = (
     "attention lies within windows: patches of other windows get weight 0; where a window reaches over the "
     "edge it may also attend to padding, which is not shown, so there a row sums to less than 1"
 )
+_BESIDE = (
+    "what a stage is given also reaches its blocks as a query of the whole picture, which is in no layer"
+)
 _OVERLAP = "the patches overlap: a token sees more than the cell that it is drawn in"
 
 
@@ -75,7 +78,7 @@ _KINDS = {
     "Twins": _Kind("Twins", 4, notes=(_WINDOWS,)),
     "Levit": _Kind("LeViT", 16),
     "DaVit": _Kind("DaViT", 4, notes=(_OVERLAP, _WINDOWS)),
-    "GlobalContextVit": _Kind("GC ViT", 4, notes=(_OVERLAP, _WINDOWS)),
+    "GlobalContextVit": _Kind("GC ViT", 4, notes=(_OVERLAP, _WINDOWS, _BESIDE)),
     "Nest": _Kind("NesT", 0, fixed=True, notes=(_WINDOWS,)),
     "TinyVit": _Kind("TinyViT", 4, notes=(_OVERLAP, _WINDOWS)),
     "EdgeNeXt": _Kind("EdgeNeXt", 4, _IN_CHANNELS, notes=()),

@@ -94,8 +94,10 @@ export function pair(
       names[index].textContent = title;
     });
     remarks.forEach((remark, index) => {
-      const text = (index === 0 ? left : right.value)?.facts.notes.join(" · ") || [hint, ""][index];
-      remark.textContent = remark.title = text;
+      const said = left.facts.notes; // on the right they are not said again
+      const notes = right.value?.facts.notes.filter((one) => !said.includes(one)) ?? [];
+      const text = index === 0 ? [...(hint ? [hint] : []), ...said] : notes;
+      remark.textContent = remark.title = text.join(" · ");
     });
   });
 

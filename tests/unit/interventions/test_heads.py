@@ -12,6 +12,7 @@ import torchvision
 from hand_edits import (
     Edit,
     EinsumAttention,
+    N,
     OwnModel,
     Pass,
     agree,
@@ -25,10 +26,10 @@ from hand_edits import (
     without_head,
 )
 from timm.models.eva import Eva
-from timm.models.vision_transformer import ParallelThingsBlock
+from timm.models.vision_transformer import DiffParallelScalingBlock, ParallelScalingBlock, ParallelThingsBlock
 from torch import Tensor, nn
 
-from vitwidgets import Ablation, Inspector
+from vitwidgets import Ablation, Inspector, Transplant
 from vitwidgets.errors import InterventionError
 from vitwidgets.replay import Kept
 
@@ -108,6 +109,50 @@ def test_heads_of_eva(x: Tensor, fused: bool) -> None:
     np.testing.assert_allclose(trace.logits, expected, atol=1e-5)
     assert not np.allclose(trace.logits, plain, atol=1e-3)
     assert trace.check().passed
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    ("options", "last"),
+    [
+        ({"attn_layer": "diff"}, "attn.proj"),
+        ({"block_fn": ParallelScalingBlock}, "attn_out_proj"),
+        ({"block_fn": DiffParallelScalingBlock}, "out_proj"),  # of what both give
+    ],
+)
+def test_heads_of_other_blocks(
+    make_vit: Callable[..., Any], x: Tensor, other: Tensor, options: dict[str, Any], last: str, fused: bool
+) -> None:
+    """Heads that are the difference of two, and those of a block that computes its MLP beside them."""
+    model = make_vit(**options)
+    for part in model.modules():
+        if hasattr(part, "fused_attn"):
+            part.fused_attn = fused
+    linear = model.blocks[1].get_submodule(last)
+    inspector = Inspector(model)
+    plain = inspector.trace(x, precision="float32")
+    source = inspector.trace(other, precision="float32")
+    entered: list[Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _m, args: entered.append(args[0]))
+    with torch.no_grad():
+        model(other)
+    handle.remove()
+    edits: list[tuple[dict[str, Any], Tensor]] = [
+        ({"ablate": Ablation(2, head=1)}, torch.zeros(1, N, 12)),
+        ({"patch_from": Transplant(source, 2, head=1)}, entered[0][..., 12:24]),
+    ]
+    for edit, value in edits:
+        handle = linear.register_forward_pre_hook(
+            lambda _m, args, value=value: (torch.cat([args[0][..., :12], value, args[0][..., 24:]], dim=-1),)
+        )
+        with torch.no_grad():
+            expected = model(x)[0]
+        handle.remove()
+        trace = inspector.trace(x, precision="float32", **edit)
+        np.testing.assert_allclose(trace.logits, expected, atol=1e-5)
+        assert not np.allclose(trace.logits, plain.logits, atol=1e-3)
+        assert trace.check().passed
+    assert left_behind(model) == []
 
 
 @pytest.mark.parametrize("fill", ["zero", "mean"])
