@@ -138,9 +138,11 @@ def rewritten(value: Tensor, edit: Edit, read: Reader, order: Tensor | None = No
         )
     after = edit(before)
     if read is plain and order is None:
-        return after.view(value.shape)
+        return after.reshape(value.shape)
     places = tokens(torch.arange(value.numel(), device=value.device).view(value.shape))
-    return torch.empty(value.shape, dtype=value.dtype, device=value.device).put_(places, after)
+    changed = torch.empty_like(value, memory_format=torch.contiguous_format)
+    changed.view(-1)[places] = after
+    return changed
 
 
 def change(point: Point, edit: Edit, *, once: bool = False) -> Attach:

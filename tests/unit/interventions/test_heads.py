@@ -50,6 +50,20 @@ def test_a_head(make_vit: Callable[..., Any], x: Tensor, variant: str, fill: Any
     assert left_behind(model) == []
 
 
+def test_queries_and_keys_are_those_of_the_changed_pass(make_vit: Callable[..., Any], x: Tensor) -> None:
+    model = make_vit("query and key norm")
+    trace = Inspector(model).trace(x, precision="float32", ablate=Ablation(2, head=1))
+    hand = by_hand(model, x, heads={2: head(1, "zero")})
+    for layer in (2, 3):
+        block = model.blocks[layer - 1]
+        with torch.no_grad():
+            qkv = block.attn.qkv(block.norm1(hand.layers[layer - 1])).unflatten(-1, (3, 2, 12))
+            q, k, _ = qkv.permute(2, 0, 3, 1, 4)
+            q, k = block.attn.q_norm(q) * block.attn.scale, block.attn.k_norm(k)
+        np.testing.assert_allclose(trace.queries(layer), q[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(trace.keys(layer), k[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_the_check_sees_the_edited_attention(make_vit: Callable[..., Any], x: Tensor, fused: bool) -> None:
     """With all heads but one gone, attention puts in what is left; a wrong map would not give it."""
