@@ -197,22 +197,24 @@ def _on_unit(anatomy: Anatomy, one: Intervention, grid: PatchGrid) -> Attach:
     if units is None:
         reason = anatomy.blocks[one.layer - 1].no_units or "it has none"
         raise InterventionError(f"block {one.layer} has no MLP to change: {reason}")
-    if units.also:
-        raise InterventionError(f"block {one.layer} has several MLPs side by side: none can be changed alone")
     unit = one.unit or 0
     _within(unit, units.count, f"layer {one.layer} has no MLP neuron", "its neurons")
-    fill: Fill | Tensor = _units_of(one, units.count) if isinstance(one, Transplant) else one.fill
+    other = _units_of(one, units.count)[:, unit] if isinstance(one, Transplant) else None
+    points = (units.point, *units.also)  # of MLPs side by side
+    number, own = divmod(unit, units.count // len(points))
 
     def edit(tokens: Tensor) -> Tensor:
-        changed = tokens.clone()
-        if isinstance(fill, Tensor):
-            changed[..., unit] = _fitting(fill, tokens, f"the MLP of block {one.layer}")[:, unit]
-        else:
-            changed[..., unit] = _filling(tokens[..., unit], fill)
+        if tokens.shape[-1] * len(points) != units.count:
+            raise InterventionError(f"block {one.layer} has MLPs of several widths side by side")
+        changed, column = tokens.clone(), tokens[..., own]
+        if other is not None:
+            changed[..., own] = _fitting(other, column, f"the MLP of block {one.layer}")
+        elif isinstance(one, Ablation):
+            changed[..., own] = _filling(column, one.fill)
         return changed
 
     order = None if anatomy.order is None else anatomy.order(grid.rows, grid.cols)
-    return change(units.point, partial(rewritten, edit=edit, read=units.read or plain, order=order))
+    return change(points[number], partial(rewritten, edit=edit, read=units.read or plain, order=order))
 
 
 def _units_of(one: Transplant, count: int) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hand_edits import L, agree, by_hand, left_behind, neuron, open_clip_tower
+from hand_edits import HIDDEN, Edit, L, N, agree, by_hand, changed, left_behind, neuron, open_clip_tower
 from timm.models.vision_transformer import ParallelThingsBlock
 from torch import Tensor, nn
 
@@ -67,10 +67,34 @@ def test_units_in_another_order(x: Tensor) -> None:
     assert token.check().passed
 
 
-def test_mlps_side_by_side_are_refused(make_vit: Callable[..., Any], x: Tensor) -> None:
+@pytest.mark.parametrize("fill", ["zero", "mean"])
+def test_units_of_mlps_side_by_side(
+    make_vit: Callable[..., Any], x: Tensor, other: Tensor, fill: Any
+) -> None:
+    """They are counted one MLP after the other."""
     model = make_vit(block_fn=ParallelThingsBlock)
-    with pytest.raises(InterventionError, match="block 1 has several MLPs side by side"):
-        Inspector(model).trace(x, ablate=Ablation(1, unit=3))
+    inspector = Inspector(model)
+    plain = inspector.trace(x, precision="float32")
+    assert plain.mlp(2).shape == (N, 2 * HIDDEN)
+    last = model.blocks[1].ffns[1].mlp.fc2
+
+    def edited(edit: Edit) -> Tensor:
+        handle = last.register_forward_pre_hook(lambda _m, args: (edit(args[0]),))
+        with torch.no_grad():
+            logits: Tensor = model(x)[0]
+        handle.remove()
+        return logits
+
+    trace = inspector.trace(x, precision="float32", ablate=Ablation(2, unit=HIDDEN + 3, fill=fill))
+    np.testing.assert_allclose(trace.logits, edited(neuron(3, fill)), atol=1e-5)
+    assert not np.allclose(trace.logits, plain.logits, atol=1e-4)
+    assert len(set(trace.mlp(2)[:, HIDDEN + 3])) == 1
+    source = inspector.trace(other, precision="float32")
+    given = torch.from_numpy(source.mlp(2)[:, HIDDEN + 3].copy())
+    trace = inspector.trace(x, precision="float32", patch_from=Transplant(source, 2, unit=HIDDEN + 3))
+    np.testing.assert_allclose(trace.logits, edited(changed(lambda t: t[:, :, 3].copy_(given))), atol=1e-5)
+    with pytest.raises(IndexError, match=r"layer 2 has no MLP neuron 192: its neurons are 0\.\.191"):
+        inspector.trace(x, ablate=Ablation(2, unit=2 * HIDDEN))
     assert left_behind(model) == []
 
 
