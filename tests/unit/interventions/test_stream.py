@@ -25,6 +25,7 @@ from hand_edits import (
 from torch import Tensor, nn
 
 from vitwidgets import Ablation, Inspector, Transplant
+from vitwidgets.errors import ModelError
 
 
 @pytest.mark.parametrize("fill", ["zero", "mean"])
@@ -104,6 +105,9 @@ def test_open_clip(x: Tensor, batch_first: bool, fill: Any) -> None:
     source = inspector.trace(image.flip(-1), precision="float32")
     trace = inspector.trace(image, precision="float32", patch_from=Transplant(source, 1))
     np.testing.assert_allclose(trace.logits, source.logits, atol=1e-6)
+    if not batch_first:
+        with pytest.raises(ModelError, match=r"take tokens as \(N, B, D\); trace its images one by one"):
+            inspector.trace([image, image])
     assert left_behind(model) == []
 
 
