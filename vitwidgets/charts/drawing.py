@@ -45,7 +45,7 @@ def figure(plot: Plot) -> tuple[bqplot.Figure, Scales]:
         marks=marks(plot, scales), axes=_axes(plot, scales, cells), title=plot.title, fig_margin=MARGIN,
         title_style={"font-size": "14px", "font-weight": "600", "fill": TEXT}, animation_duration=0,
         background_style={"fill": "transparent"}, padding_y=PADDING,
-        layout=ipywidgets.Layout(width="100%", height=HEIGHT, max_width=WIDEST),
+        layout=ipywidgets.Layout(width="100%", height=HEIGHT, max_width=WIDEST, margin="0"),
     )  # fmt: skip
     if cells is not None:
         drawn.fig_margin = {**MARGIN, "right": 70}

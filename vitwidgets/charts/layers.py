@@ -145,7 +145,7 @@ class GroupingChart(Pictured):
         }  # fmt: skip
         self.charts = {name: _chart(plot, frame[[name]], cursor) for name, plot in plots.items()}
         for chart in self.charts.values():
-            chart.figure.layout.height = "220px"
+            chart.figure.layout.height, chart.layout.margin = "220px", "0"
         self._keys = keys([mark for plot in plots.values() for mark in plot.marks])
         at_least = f"max({NARROWEST}px, {100 / across:.2f}% - 8px)"
         grid = ipywidgets.GridBox(
