@@ -10,12 +10,14 @@ from browser.conftest import OpenLab
 from browser.lab import DARK, HIGH_CONTRAST, LIGHT, Lab
 from browser.test_panels import contrast
 from browser.workbench import SETUP
+from playwright.sync_api import Locator
 
 OPEN = """
 import pandas as pd
 from vitwidgets import charts
 steps = np.linspace(0.1, 0.8, 4)
 frame = pd.DataFrame({"silhouette": steps, "purity": steps[::-1], "auc": steps**2}, index=[1, 2, 3, 4])
+frame.loc[4, "auc"] = frame.loc[2, "purity"] = np.nan
 cursor = vw.Cursor(layer=2)
 cursor.bind(trace)
 grouping = charts.GroupingChart(
@@ -70,9 +72,16 @@ def charted(open_lab: OpenLab) -> Iterator[Lab]:
     lab.assert_quiet()
 
 
+def shown(lab: Lab, number: int) -> Locator:
+    """Output of a cell, its charts drawn: JupyterLab draws what scrolls into view when it has time."""
+    area = lab.output(number)
+    area.locator(".bqplot text.mainheading").first.wait_for()
+    return area
+
+
 def handles(lab: Lab) -> list[list[float]]:
     lab.settle()
-    found: list[list[float]] = lab.output(2).evaluate(HANDLES)
+    found: list[list[float]] = shown(lab, 2).evaluate(HANDLES)
     return found
 
 
@@ -102,7 +111,7 @@ def test_dragging_a_handle_moves_the_cursor_and_all_the_others(charted: Lab) -> 
 def test_all_that_is_written_is_legible(charted: Lab, theme: str) -> None:
     charted.theme(theme)
     for number in range(len(SHOW)):
-        texts = charted.output(2 + number).evaluate(WRITTEN)
+        texts = shown(charted, 2 + number).evaluate(WRITTEN)
         assert len(texts) > 8
         pale = [text for text in texts if contrast(text["text"], text["back"]) < 4.5]
         assert not pale
@@ -116,7 +125,7 @@ def test_the_legend_hides_no_curve_and_names_are_text(charted: Lab) -> None:
         (2, ["model", "<i>chance</i>", "place", "95 % interval"]),
         (3, ["random", "salient"]),
     ):
-        area = charted.output(number)
+        area = shown(charted, number)
         legend = area.locator(".widget-html-content")
         said = legend.locator("span").all_inner_texts()
         assert [name for name in names if name in said] == names
@@ -131,7 +140,7 @@ def test_the_legend_hides_no_curve_and_names_are_text(charted: Lab) -> None:
 def test_charts_stand_side_by_side_where_there_is_room(charted: Lab, width: int, across: int) -> None:
     charted.viewport(width, 1000)
     charted.page.wait_for_timeout(500)
-    area = charted.output(2)
+    area = shown(charted, 2)
     room: Any = area.bounding_box()
     boxes: list[Any] = [figure.bounding_box() for figure in area.locator(".bqplot").all()]
     assert len(boxes) == 3

@@ -194,6 +194,17 @@ def test_the_curve_and_its_scale(frame: pd.DataFrame) -> None:
         charts.lines(frame[[]])
 
 
+def test_a_curve_is_drawn_from_its_first_number_to_its_last() -> None:
+    frame = pd.DataFrame({"a": [np.nan, 1, np.nan, 3, np.nan], "b": np.nan}, index=[1, 2, 3, 4, 5])
+    chart = charts.lines(frame, low=frame - 1, high=frame + 1)
+    band, curve, dots = chart.figure.marks  # and nothing of the other, which has no number
+    np.testing.assert_array_equal(curve.x, [2, 3, 4])
+    np.testing.assert_array_equal(curve.y, [1, np.nan, 3])
+    np.testing.assert_array_equal(band.y, [[0, np.nan, 2], [2, np.nan, 4]])
+    np.testing.assert_array_equal(dots.x, [2, 4])
+    assert curve.scales["x"].max == 5
+
+
 def test_grouping_has_a_chart_for_each_number_and_its_baselines(frame: pd.DataFrame) -> None:
     frame["silhouette"] = [-1.0, 0.0, 1.0]
     chart = charts.GroupingChart(frame, baselines={"position": frame[["purity"]] / 2})

@@ -22,6 +22,7 @@ from vitwidgets.plot import (
     Band,
     Cells,
     Curve,
+    Floats,
     Mark,
     Plot,
     Points,
@@ -76,12 +77,7 @@ def _mark(mark: Mark, scales: Scales) -> list[Any]:
     if isinstance(mark, Curve):
         return _curve(mark, scales)
     if isinstance(mark, Band):
-        band = bqplot.Lines(
-            x=mark.x, y=np.stack([mark.low, mark.high]), scales=scales, labels=[mark.name],
-            colors=[mark.colour], opacities=[0, 0], fill="between", fill_colors=[mark.colour],
-            fill_opacities=[BAND_OPACITY] * 2,
-        )  # fmt: skip
-        return [band]
+        return _band(mark, scales)
     if isinstance(mark, Points):
         points = bqplot.Scatter(
             x=mark.x, y=mark.y, scales=scales, colors=[mark.colour], opacities=[POINT_OPACITY],
@@ -101,21 +97,38 @@ def _mark(mark: Mark, scales: Scales) -> list[Any]:
 
 def _curve(mark: Curve, scales: Scales) -> list[Any]:
     """A line with its markers; where it has gaps, those by themselves: bqplot draws one for each NaN too."""
-    there = np.isfinite(mark.y)
+    x, y = _known(mark.x, mark.y)
+    there = np.isfinite(y)
     whole = mark.marker is None or bool(there.all())
     opacity = FAINT_OPACITY if mark.faint else 1.0
     line = bqplot.Lines(
-        x=mark.x, y=mark.y, scales=scales, colors=[mark.colour], line_style=mark.dash, labels=[mark.name],
+        x=x, y=y, scales=scales, colors=[mark.colour], line_style=mark.dash, labels=[mark.name],
         stroke_width=FAINT_WIDTH if mark.faint else WIDTH, marker=mark.marker if whole else None,
         marker_size=28, opacities=[opacity],
     )  # fmt: skip
     if whole:
-        return [line]
+        return [line] if len(x) else []
     dots = bqplot.Scatter(
-        x=mark.x[there], y=mark.y[there], scales=scales, colors=[mark.colour], marker=mark.marker,
-        default_size=28, opacities=[opacity],
+        x=x[there], y=y[there], scales=scales, colors=[mark.colour], marker=mark.marker, default_size=28,
+        opacities=[opacity],
     )  # fmt: skip
     return [line, dots]
+
+
+def _band(mark: Band, scales: Scales) -> list[Any]:
+    x, low, high = _known(mark.x, mark.low, mark.high)
+    band = bqplot.Lines(
+        x=x, y=np.stack([low, high]), scales=scales, labels=[mark.name], colors=[mark.colour],
+        opacities=[0, 0], fill="between", fill_colors=[mark.colour], fill_opacities=[BAND_OPACITY] * 2,
+    )  # fmt: skip
+    return [band] if len(x) else []
+
+
+def _known(x: Floats, *of: Floats) -> list[Floats]:
+    """All of it from the first number to the last: bqplot fails where a line ends in NaN."""
+    there = np.flatnonzero(np.isfinite(of).all(axis=0))
+    part = slice(there[0], there[-1] + 1) if len(there) else slice(0)
+    return [values[part] for values in (x, *of)]
 
 
 def _axes(plot: Plot, scales: Scales, cells: Cells | None) -> list[Any]:
