@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -220,3 +221,12 @@ def test_what_can_be_measured(inspector: Inspector) -> None:
         grouping(Image.new("RGB", (4, 4)), MASKS)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="masks alone"):
         grouping(inspector.trace(IMAGES[0]), IMAGES, MASKS)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="images and their masks"):
+        grouping(inspector, masks=MASKS)  # type: ignore[call-overload]
+
+
+def test_images_and_masks_can_be_named(inspector: Inspector, found: study.GroupingStudy) -> None:
+    named = grouping(inspector, images=IMAGES[:1], masks=MASKS[:1], baselines=(), progress=False)
+    np.testing.assert_array_equal(rows_of(named, "model", "0"), rows_of(found, "model", "0"))
+    trace = inspector.trace(IMAGES[0])
+    pd.testing.assert_frame_equal(grouping(trace, masks=MASKS[0]), grouping(trace, MASKS[0]))

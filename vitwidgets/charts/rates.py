@@ -93,11 +93,11 @@ class RateCurve(Chart):
         self.seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
         self.fill: perturb.Fill = fill or (cast(Any, lab.fill) if lab is not None else "black")
         self.batch, self.problem = batch, ""
+        self._error: Exception | None = None
         self._salience = salience if salience is not None or lab is None else lab.salience
         self._before = None if lab is None else lab.before
         self._target = target
         self._check()
-        self._error: Exception | None = None
         self._bar = ipywidgets.FloatProgress(min=0, max=1, layout=ipywidgets.Layout(width="200px"))
         self._button = ipywidgets.Button(description="Cancel", layout=ipywidgets.Layout(width="90px"))
         self._button.on_click(lambda _: self.cancel())
@@ -112,6 +112,7 @@ class RateCurve(Chart):
 
     def run(self) -> None:
         """Run the passes, anew where they ran before."""
+        self.problem, self._error = "", None
         self._state.layout.display, self._button.layout.display = "", ""
         self._words.value = "the model is running…"
         self._runs.request(self._measure)
@@ -174,7 +175,10 @@ class RateCurve(Chart):
         """Number of the class, and the points. In the working thread."""
         before, salience, target = self._before, self._salience, self._target
         if salience is None and set(self.modes) != {"random"}:
-            before = before or self.inspector.trace(self.input, keep=("tokens", "attention"))
+            if before is None:
+                before = self.inspector.trace(
+                    self.input, keep=("tokens", "attention"), cancelled=run.cancelled
+                )
             salience = perturb.rollout_salience(before)
         plan = perturb.rate_plan(
             self.input, rates=self.rates, modes=self.modes, seeds=self.seeds, salience=salience
@@ -204,7 +208,6 @@ class RateCurve(Chart):
         self.data = data.sort_values(
             ["mode", "rate", "seed"], key=lambda part: part.map(order) if part.name == "mode" else part
         ).reset_index(drop=True)
-        self.problem, self._error = "", None
         self._state.layout.display = "none"
         self._draw(f"probability of {self.inspector.class_names[target]}", self._drawn())
 

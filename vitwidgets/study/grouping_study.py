@@ -92,11 +92,14 @@ def grouping(subject: Trace, masks: Masks, /, *, labels: Labels | None = ...) ->
 
 
 @overload
+def grouping(subject: Trace, *, masks: Masks, labels: Labels | None = ...) -> pd.DataFrame: ...
+
+
+@overload
 def grouping(
     subject: Inspector,
     images: Iterable[Traceable],
     masks: Iterable[Masks],
-    /,
     *,
     labels: Labels | Sequence[Labels | None] | None = ...,
     names: Sequence[str] | None = ...,
@@ -109,9 +112,8 @@ def grouping(
 
 def grouping(
     subject: Trace | Inspector,
-    images: Any,
+    images: Any = None,
     masks: Any = None,
-    /,
     *,
     labels: Any = None,
     names: Sequence[str] | None = None,
@@ -164,14 +166,17 @@ def grouping(
         If `subject` is neither.
     """
     if isinstance(subject, Trace):
-        if masks is not None:
+        if (images is None) == (masks is None):
             raise TypeError("of a trace give its masks alone: grouping(trace, masks)")
-        return _curves(subject, find_objects(images, subject.patch_grid, frame=subject.frame, labels=labels))
+        given = images if masks is None else masks
+        return _curves(subject, find_objects(given, subject.patch_grid, frame=subject.frame, labels=labels))
     if not hasattr(subject, "trace"):
         raise TypeError(f"grouping takes a Trace or an Inspector, not {type(subject).__name__}")
     unknown = [name for name in baselines if name not in BASELINES]
     if unknown:
         raise ValueError(f"baselines must be some of {', '.join(BASELINES)}, got {unknown[0]!r}")
+    if images is None:
+        raise TypeError("of an inspector give images and their masks: grouping(inspector, images, masks)")
     pictures, given = list(images), list(masks) if masks is not None else []
     if len(pictures) != len(given):
         raise ValueError(f"{len(pictures)} images, but masks of {len(given)}: each image needs its own")
