@@ -294,6 +294,22 @@ def test_a_click_on_a_view_goes_there(page: Page) -> None:
     assert chosen.count() == 0
 
 
+def test_the_line_below_says_how_far_a_view_goes(page: Page) -> None:
+    reading = page.grid.locator(".vw-reading")
+    page.cells.nth(0).hover()
+    page.lab.settle()
+    assert reading.inner_text() == "cls, neuron 7, layer 0 · nothing of the picture yet"
+    page.cells.nth(1).hover()
+    page.lab.settle()
+    page.lab.execute("seen = trace.view(7, 2, 'cls')")
+    wanted = page.lab.value("[float(views.peak_of(seen)), float(views.limit_of(seen))]")
+    found = re.fullmatch(
+        r"cls, neuron 7, layer 2 · up to ±(\S+), clipped beyond ±(\S+)", reading.inner_text()
+    )
+    assert found is not None, reading.inner_text()
+    assert [float(number) for number in found.groups()] == pytest.approx(wanted, rel=0.05)  # of two digits
+
+
 def test_arrow_keys_among_views(page: Page) -> None:
     page.cells.nth(0).focus()
     for key, wanted in [

@@ -152,3 +152,15 @@ def test_the_curve_reads_the_models_own_probabilities_at_the_end(shown: Workbenc
     assert bounds is not None
     shown.page.mouse.click(bounds["x"] + 44, bounds["y"] + 50)  # the left end
     shown.python(layer=0)
+
+
+def test_heads_at_the_input_are_said_to_be_none_and_nothing_jumps(shown: Workbench) -> None:
+    maps, hint = shown.heads.locator(".vw-cell").first, shown.heads.locator(".vw-hint")
+    assert maps.is_visible()
+    before = shown.neurons.bounding_box()
+    shown.lab.execute("explorer.layer = 0")
+    hint.wait_for()
+    assert hint.inner_text() == "layer 0 is the input: no attention yet"
+    assert shown.heads.locator(".vw-count").inner_text() == ""
+    assert not maps.is_visible()
+    assert shown.neurons.bounding_box() == before

@@ -25,10 +25,14 @@ export function headGrid(context: Context): HTMLElement {
     const token = context.place(cursor.token.value);
     const name = token === null ? "" : source.tokenName(layer, token);
     const way = overlay === "attention_to" ? "to" : "from";
-    place.textContent = token === null ? "" : `attention ${way} ${name}, with its greatest weight`;
     const count = source.heads(Math.max(layer, 1)); // the input shows as many empty maps as the first block
     const heads = count === 0 ? [] : [null, ...Array.from({ length: count }, (_, head) => head)];
-    let reason = remark(context.field({ overlay, head: null }));
+    const mean = context.field({ overlay, head: null });
+    let reason = remark(mean);
+    // A layer without attention keeps the place of its maps: nothing jumps under a hand that goes through the layers.
+    const none = mean.kind === "missing";
+    grid.element.style.visibility = none ? "hidden" : "";
+    place.textContent = none ? "" : `attention ${way} ${name}, with its greatest weight`;
     const cells = heads.map((head): Cell => {
       const outcome = context.field({ overlay, head });
       reason ||= remark(outcome);

@@ -144,7 +144,8 @@ export async function viewGrid({
     const { limit, peak } = views.value.scaleOf(cell);
     const end = shared.value ? views.value.limit : limit;
     const scale = `${peak > end ? ", clipped beyond" : " on a scale of"} ±${magnitude(end)}`;
-    reading.textContent = `${spoken(cell)} · up to ±${magnitude(peak)}${peak > 0 ? scale : ""}`;
+    const size = peak > 0 ? `up to ±${magnitude(peak)}${scale}` : "nothing of the picture yet";
+    reading.textContent = `${spoken(cell)} · ${size}`;
   });
 
   return h(

@@ -31,7 +31,7 @@ export function figure(value: number): string {
     size !== 0 && (size < 0.001 || size >= 100000)
       ? value.toExponential(1)
       : value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
-  return text.replace("-", "−");
+  return text.replaceAll("-", "−");
 }
 
 let ids = 0;
