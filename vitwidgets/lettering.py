@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from decimal import Decimal
 from functools import cache, lru_cache
 from math import isfinite, isnan
 
@@ -61,6 +62,13 @@ def figure(value: float) -> str:
     if size != 0 and (size < 0.001 or size >= 100_000):
         return f"{value:.1e}".replace("e+0", "e+").replace("e-0", "e-")
     return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+
+
+def magnitude(value: float) -> str:
+    """Write a size as `figure` does, but with two digits where it is small; as `magnitude` in the page."""
+    if not 1e-5 <= value < 0.1:
+        return figure(value)
+    return f"{Decimal(f'{value:.1e}'):f}"
 
 
 @lru_cache(4096)

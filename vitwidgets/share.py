@@ -27,7 +27,7 @@ from vitwidgets.analysis.overlay import (
 from vitwidgets.analysis.views import Mode, display
 from vitwidgets.colormap import DIVERGING, SEQUENTIAL, colorize
 from vitwidgets.groups import Group
-from vitwidgets.lettering import figure, fitted, font, legible, length
+from vitwidgets.lettering import figure, fitted, font, legible, length, magnitude
 from vitwidgets.stills.groups import border, outline
 
 if TYPE_CHECKING:
@@ -378,7 +378,10 @@ def _legend(view: View, outcome: Outcome, width: int) -> Image.Image:
         draw.text((0, 32), fitted("like colours: like tokens, in all layers", TEXT, width), FAINT, font(TEXT))
         return out
     ends, ramp, unit = _scale(view, outcome)
-    low, high = figure(ends[0]), figure(ends[1])
+    low, high = (figure(end) for end in ends)
+    if isinstance(outcome, NeuronView):
+        high = magnitude(outcome.limit)
+        low = f"-{high}" if ends[0] < 0 else "0"
     start = round(length(low, TEXT)) + 10
     ramp = ramp.resize((min(280, width // 3), 18))
     draw.text((0, 32), low, INK, font(TEXT))
@@ -404,7 +407,7 @@ def _scale(view: View, outcome: Field | NeuronView) -> tuple[tuple[float, float]
     low = -outcome.limit if view.mode == "signed" else 0.0
     values = np.linspace(low, outcome.limit, 256)[None, :, None]
     ramp = Image.fromarray(display(values, view.mode, limit=outcome.limit))
-    clipped = f" · clipped, up to {figure(outcome.peak)}" if outcome.peak > outcome.limit else ""
+    clipped = f" · clipped, up to {magnitude(outcome.peak)}" if outcome.peak > outcome.limit else ""
     return (low, outcome.limit), ramp, f"filter x pixel{clipped}"
 
 

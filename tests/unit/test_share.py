@@ -14,7 +14,7 @@ from small_traces import NAMES, broken_trace, photo, small_model, staged_trace, 
 import vitwidgets as vw
 from vitwidgets.analysis.overlay import Field, Spec
 from vitwidgets.colormap import NON_FINITE, colorize
-from vitwidgets.lettering import figure, fitted, legible, length
+from vitwidgets.lettering import figure, fitted, legible, length, magnitude
 from vitwidgets.share import ACCENT, SELECT, View, still
 from vitwidgets.stills.groups import border
 from vitwidgets.trace import Trace
@@ -433,3 +433,18 @@ def test_the_model_computes_the_attention_of_a_layer_once(monkeypatch: pytest.Mo
     monkeypatch.setattr(trace, "attention", lambda layer: (asked.append(layer), attention(layer))[1])
     still(view(trace, "attention_from", 2), ["heads"])
     assert asked == [2]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.000"),
+        (3e-6, "3.0e-6"),
+        (0.000884, "0.00088"),
+        (0.0050, "0.0050"),
+        (0.0996, "0.10"),
+        (1.234, "1.23"),
+    ],
+)
+def test_small_sizes_keep_two_digits(value: float, text: str) -> None:
+    assert magnitude(value) == text

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from vitwidgets.analysis import filters, views
 from vitwidgets.analysis.views import Mode
-from vitwidgets.lettering import figure, fitted, font, length
+from vitwidgets.lettering import fitted, font, length, magnitude
 from vitwidgets.widgets.base import Index, built
 from vitwidgets.widgets.codec import encode
 from vitwidgets.widgets.cursor import Cursor
@@ -327,7 +327,7 @@ class ViewGrid(Panel):
         neuron = f"neuron {self.neurons[0]}" if len(self.neurons) == 1 else f"{len(self.neurons)} neurons"
         scale = f"{self.mode}, each on its own scale, ends clipped"
         if self.shared_scale:
-            scale = f"{self.mode}, one scale, clipped beyond {figure(self._limit(self._shares()))}"
+            scale = f"{self.mode}, one scale, clipped beyond {magnitude(self._limit(self._shares()))}"
         return f"{self.trace.model_name} · view of {neuron} · rollout of {of} · {scale}"
 
     def _name(self, token: int) -> str:

@@ -3,9 +3,8 @@
 import { cssColor, diverging, sequential } from "../math/colormap.ts";
 import { sameGrid } from "../math/frame.ts";
 import type { View } from "../math/overlay.ts";
-import type { ViewMode } from "../math/views.ts";
 import { paintRamp } from "../ui/canvas.ts";
-import { figure, h } from "../ui/dom.ts";
+import { figure, h, magnitude } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import type { Context } from "./context.ts";
 import type { Look } from "./look.ts";
@@ -38,23 +37,25 @@ export function legend(context: Context, look: Look): HTMLElement {
       return;
     }
     const kind = outcome.kind === "view" ? look.mode.value : outcome.diverging ? "diverging" : "sequential";
-    const ends = outcome.kind === "view" ? viewEnds(outcome.limit, look.mode.value) : outcome;
-    low.textContent = figure(ends.low);
-    high.textContent = figure(ends.high);
-    unit.textContent = outcome.kind === "view" ? viewUnit(outcome) : outcome.unit;
+    if (outcome.kind === "view") {
+      const end = magnitude(outcome.limit);
+      low.textContent = look.mode.value === "signed" ? `−${end}` : "0";
+      high.textContent = end;
+      unit.textContent = viewUnit(outcome);
+    } else {
+      low.textContent = figure(outcome.low);
+      high.textContent = figure(outcome.high);
+      unit.textContent = outcome.unit;
+    }
     if (painted !== kind) paintRamp(ramp, kind);
     painted = kind;
   });
   return element;
 }
 
-function viewEnds(limit: number, mode: ViewMode): { low: number; high: number } {
-  return { low: mode === "signed" ? -limit : 0, high: limit };
-}
-
 /** What the numbers are, and how far they go where the ends of the colours do not show it. */
 function viewUnit({ limit, peak }: View): string {
-  return `filter × pixel${peak > limit ? ` · clipped, up to ${figure(peak)}` : ""}`;
+  return `filter × pixel${peak > limit ? ` · clipped, up to ${magnitude(peak)}` : ""}`;
 }
 
 function highNorm(marked: readonly number[] | undefined): string {

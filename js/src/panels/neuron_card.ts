@@ -3,7 +3,7 @@
 import { cellAt, patchBox } from "../math/frame.ts";
 import { localView, viewColours, viewScale } from "../math/views.ts";
 import { sized } from "../ui/canvas.ts";
-import { figure, h } from "../ui/dom.ts";
+import { figure, h, magnitude } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import type { Context } from "./context.ts";
 import type { Look } from "./look.ts";
@@ -69,7 +69,7 @@ export function neuronCard(context: Context, look: Look): HTMLElement {
       const { limit, peak } = viewScale(values);
       viewColours(values, pixels.channels, look.mode.value, limit, image.data);
       enlarge(canvas, image);
-      return peak > limit ? `clipped at ±${figure(limit)}` : `±${figure(limit)}`;
+      return `${peak > limit ? "clipped at " : ""}±${magnitude(limit)}`;
     };
     filter.say(`filter ${neuron}`, paint(filter.canvas, kernel));
     patch.element.hidden = view.element.hidden = at === null;

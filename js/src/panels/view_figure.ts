@@ -2,7 +2,7 @@
 
 import type { Facts } from "../data/facts.ts";
 import type { ViewMode } from "../math/views.ts";
-import { figure as digits } from "../ui/dom.ts";
+import { magnitude } from "../ui/dom.ts";
 import { type Figure, type Picture, type Text, textWidth } from "../ui/export.ts";
 import { drawSeen, type Views } from "./view_pictures.ts";
 import { type Plan, rowsOf, shortName } from "./view_plan.ts";
@@ -39,7 +39,7 @@ export function figureOf(
     texts.push({ text, x, y, size, colour, anchor: middle ? "middle" : "start" });
   const which = neurons.length === 1 ? `neuron ${neurons[0]}` : `${neurons.length} neurons`;
   const scale = shared
-    ? `one scale, clipped beyond ${digits(views.limit)}`
+    ? `one scale, clipped beyond ${magnitude(views.limit)}`
     : "each on its own scale, ends clipped";
   write(`${facts.model} · view of ${which} · ${rollout} · ${mode}, ${scale}`, MARGIN, MARGIN + 16, 16, INK);
   ["image", ...layers.map((layer) => `layer ${layer}`)].forEach((text, column) => {

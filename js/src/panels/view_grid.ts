@@ -8,7 +8,7 @@ import type { Store } from "../data/store.ts";
 import { openTraits } from "../data/traits.ts";
 import type { ViewMode } from "../math/views.ts";
 import { sized } from "../ui/canvas.ts";
-import { figure as digits, h } from "../ui/dom.ts";
+import { h, magnitude } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { copyPicture, fileName, pngOf, saveFile, svgOf } from "../ui/export.ts";
 import { segmented } from "../ui/segmented.ts";
@@ -164,11 +164,6 @@ export async function viewGrid({
     box,
     reading,
   );
-}
-
-/** A size, with two digits where it is small. */
-function magnitude(value: number): string {
-  return value < 0.1 && value >= 1e-5 ? value.toPrecision(2) : digits(value);
 }
 
 /** A packet of the store as a signal, fetched if it is not there; `reason` says why it will not come. */

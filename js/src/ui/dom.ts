@@ -34,6 +34,11 @@ export function figure(value: number): string {
   return text.replaceAll("-", "−");
 }
 
+/** A size as `figure` has it, but with two digits where it is small: views divide a picture among many patches. */
+export function magnitude(value: number): string {
+  return value < 0.1 && value >= 1e-5 ? value.toPrecision(2) : figure(value);
+}
+
 let ids = 0;
 
 /** An id that no other element of the page has. */
