@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -390,11 +391,13 @@ class Activations:
     # ------------------------------------------------------------------ inside
 
     def _layer(self, layer: int) -> int:
+        layer = whole("layer", layer)
         if not 0 <= layer <= self.layers:
             raise IndexError(f"layer {layer} is out of range 0..{self.layers}")
         return layer
 
     def _block(self, layer: int) -> int:
+        layer = whole("layer", layer)
         if not 1 <= layer <= self.layers:
             why = " (layer 0 is the input: no attention and no MLP yet)" if layer == 0 else ""
             raise IndexError(f"layer {layer} is out of range 1..{self.layers}{why}")
@@ -415,6 +418,14 @@ def _bad_rows(values: Tensor) -> int:
     if bool(torch.isfinite(values.sum(dtype=torch.float64))):  # NaN and infinity cannot hide in a sum
         return 0
     return int((~torch.isfinite(values)).any(dim=-1).sum())
+
+
+def whole(what: str, number: int) -> int:
+    """Refuse by name what is no whole number."""
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise TypeError(f"{what} must be a whole number, got {number!r}") from None
 
 
 def _read_only(values: Tensor) -> Array:

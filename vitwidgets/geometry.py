@@ -187,11 +187,11 @@ class PatchGrid:
         return bare.index(tuple(patch) if isinstance(patch, (list, np.ndarray)) else patch)
 
     def _choices(self) -> str:
-        names = ", ".join(repr(name) for name in self.prefix) or "none"
-        return (
-            f"give a patch index 0..{self.patches - 1}, a (row, column) up to "
-            f"({self.rows - 1}, {self.cols - 1}), or a prefix name ({names})"
-        )
+        patches = f"a patch index 0..{self.patches - 1}"
+        place = f"a (row, column) up to ({self.rows - 1}, {self.cols - 1})"
+        if not self.prefix:
+            return f"give {patches} or {place}"
+        return f"give {patches}, {place}, or a prefix name ({', '.join(map(repr, self.prefix))})"
 
 
 @dataclass(frozen=True)

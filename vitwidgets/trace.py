@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from vitwidgets.activations import Activations, Array, locked
+from vitwidgets.activations import Activations, Array, locked, whole
 from vitwidgets.analysis import norms, projection, views
 from vitwidgets.analysis.attention import rollout
 from vitwidgets.ends import Readout
@@ -398,6 +398,7 @@ class Trace(Activations):
         return "its head does more than to norm a token, or the mean of all, and read it by a linear layer"
 
     def _neuron(self, neuron: int) -> int:
+        neuron = whole("neuron", neuron)
         if not 0 <= neuron < self.width_of(0):
             raise IndexError(f"neuron {neuron} is out of range 0..{self.width_of(0) - 1}")
         return neuron

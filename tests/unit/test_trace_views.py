@@ -122,6 +122,27 @@ def test_head_of(trace: Trace) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda t: t.view(1.5), r"neuron must be a whole number, got 1\.5"),
+        (lambda t: t.view("cls"), "neuron must be a whole number, got 'cls'"),
+        (lambda t: t.view(0, "last", 0), "layer must be a whole number, got 'last'"),
+        (lambda t: t.attention(None), "layer must be a whole number, got None"),
+    ],
+)
+def test_what_is_no_number(trace: Trace, wrong: Callable[[Trace], object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        wrong(trace)
+
+
+def test_a_local_view_is_of_a_patch(trace: Trace) -> None:
+    with pytest.raises(
+        ValueError, match=r"no prefix token 'cls'; give a patch index 0\.\.14 or a \(row, column\)"
+    ):
+        trace.local_view("cls", 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("ask", "words"),
     [
         (lambda t: t.view(D), "neuron 24 is out of range 0..23"),
