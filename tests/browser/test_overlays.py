@@ -85,8 +85,7 @@ def test_a_view_that_there_is_not_says_why(shown: Workbench) -> None:
     shown.lab.execute("explorer.neuron_space = 'mlp'")
     message = shown.root.locator(".vw-message:visible")
     assert message.inner_text() == "an MLP neuron has no filter: choose a residual neuron to see its view"
-    card = shown.root.locator(".vw-card .vw-hint")
-    assert card.inner_text() == "an MLP neuron has no filter: choose a residual neuron"
+    assert shown.root.locator(".vw-card .vw-hint").inner_text() == message.inner_text()
     shown.lab.execute("explorer.neuron_space = 'residual'; explorer.layer = 0; explorer.token = 'cls'")
     shown.lab.settle()
     assert message.inner_text() == "at layer 0 cls holds nothing of the picture yet"

@@ -1,6 +1,6 @@
 // What one neuron sees of the picture before tokens mix it, and what is left of that in a token.
 // vitwidgets/analysis/views.py has the formulas; here only what changes is worked out anew.
-import { type Pixels, type Scale, scaleOf } from "./views.ts";
+import { type Pixels, type Scale, scaleOf, sizesOf } from "./views.ts";
 
 /** One filter over the picture, with what a change of shares needs to know of every patch. */
 export interface Sight {
@@ -32,16 +32,23 @@ export function sightOf(pixels: Pixels, kernel: Float32Array): Sight {
     const start = (y % p) * run;
     const first = Math.floor(y / p) * cols;
     for (let col = 0; col < cols; col++) {
-      let [sum, total, square] = [0, 0, 0];
+      let sum = 0;
+      let total = 0;
+      let square = 0;
       let peak = peaks[first + col];
+      // Without a branch for what is not finite: that is looked for once in a run, and then left out.
       for (let k = start; k < start + run; k++, at++) {
         const seen = Math.fround(data[at] * kernel[k]);
-        sum += seen;
         const size = Math.abs(seen);
-        if (!(size < Number.POSITIVE_INFINITY)) continue;
-        if (size > peak) peak = size;
+        sum += seen;
         total += size;
-        square += size * size;
+        square += seen * seen;
+        if (size > peak) peak = size;
+      }
+      if (!(total < Number.POSITIVE_INFINITY)) {
+        const seen = data.slice(at - run, at).map((value, k) => value * kernel[start + k]);
+        ({ peak, total, squares: square } = sizesOf(seen));
+        peak = Math.max(peak, peaks[first + col]);
       }
       sums[first + col] += sum;
       totals[first + col] += total;
@@ -78,15 +85,15 @@ export function patchSums(
 
 /** `viewScale` of the view with `shares` (null: all 1), as far as numbers are finite, without composing it. */
 export function sightScale({ peaks, totals, squares }: Sight, shares: Float32Array | null): Scale {
-  let [peak, total, square] = [0, 0, 0];
+  const sizes = { peak: 0, total: 0, squares: 0 };
   for (let k = 0; k < peaks.length; k++) {
     const share = shares === null ? 1 : Math.abs(shares[k]);
     if (!(share < Number.POSITIVE_INFINITY)) continue;
-    peak = Math.max(peak, Math.fround(share * peaks[k]));
-    total += share * totals[k];
-    square += share * share * squares[k];
+    sizes.peak = Math.max(sizes.peak, Math.fround(share * peaks[k]));
+    sizes.total += share * totals[k];
+    sizes.squares += share * share * squares[k];
   }
-  return scaleOf(peak, total, square);
+  return scaleOf(sizes);
 }
 
 /**

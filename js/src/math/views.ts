@@ -71,14 +71,17 @@ export interface Scale {
   peak: number;
 }
 
-/** The scale of numbers, of whose magnitudes these are the largest, the sum, and the sum of squares. */
-export function scaleOf(peak: number, total: number, squares: number): Scale {
-  return { limit: total > 0 ? Math.min(peak, (2 * squares) / total) : 1, peak };
+/** Of the finite magnitudes of some numbers: the largest, their sum, and the sum of their squares. */
+export interface Sizes {
+  peak: number;
+  total: number;
+  squares: number;
 }
 
-/** The scale of a view, or of a filter; what is not finite does not count. */
-export function viewScale(view: Float32Array): Scale {
-  let [peak, total, squares] = [0, 0, 0];
+export function sizesOf(view: Float32Array): Sizes {
+  let peak = 0;
+  let total = 0;
+  let squares = 0;
   for (let i = 0; i < view.length; i++) {
     const size = Math.abs(view[i]);
     if (!(size < Number.POSITIVE_INFINITY)) continue;
@@ -86,7 +89,16 @@ export function viewScale(view: Float32Array): Scale {
     total += size;
     squares += size * size;
   }
-  return scaleOf(peak, total, squares);
+  return { peak, total, squares };
+}
+
+export function scaleOf({ peak, total, squares }: Sizes): Scale {
+  return { limit: total > 0 ? Math.min(peak, (2 * squares) / total) : 1, peak };
+}
+
+/** The scale of a view, or of a filter. */
+export function viewScale(view: Float32Array): Scale {
+  return scaleOf(sizesOf(view));
 }
 
 /**

@@ -33,7 +33,7 @@ export function mapRegion<State extends MapRegionState>(props: RenderProps<State
     body.hidden = !open;
     name.hidden = open && shown !== "";
     const waiting = alone(model)
-      ? "not in this saved page: run the notebook, or open the map before it is saved"
+      ? "not in this saved page: run the notebook, or save it with the map open"
       : "the kernel lays out the tokens…";
     const closed = "the tokens of a layer as points: alike ones lie close";
     note(hint, open ? (reference ? "" : waiting) : closed);

@@ -7,7 +7,7 @@ import { figure, h, magnitude } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import type { Context } from "./context.ts";
 import type { Look } from "./look.ts";
-import { note, watchTheme } from "./parts.ts";
+import { note, remark, watchTheme } from "./parts.ts";
 
 const SIDE = 96;
 
@@ -49,17 +49,11 @@ export function neuronCard(context: Context, look: Look): HTMLElement {
     element.hidden = !asked && store.array("filters") === null;
     if (element.hidden) return;
     const neuron = cursor.neuron.value;
-    const why = obstacle(context);
-    const sight = why ? [] : source.sight(neuron);
-    equation.hidden = Array.isArray(sight);
-    note(hint, why);
-    if (Array.isArray(sight)) {
-      if (sight.length > 0) {
-        store.want(sight);
-        note(hint, store.progress().silent || "loading…");
-      }
-      return;
-    }
+    const whole = context.field({ overlay: "view", layer: 0, token: null });
+    equation.hidden = whole.kind !== "view";
+    note(hint, remark(whole));
+    if (whole.kind !== "view") return;
+    const { sight } = whole;
     const { pixels, kernel } = sight;
     const token = cursor.token.value;
     const at = typeof token === "number" && token < facts.rows * facts.cols ? token : null;
@@ -92,17 +86,6 @@ export function neuronCard(context: Context, look: Look): HTMLElement {
     () => {}, // the image says that there is none
   );
   return element;
-}
-
-/** Why there is no card, as a calm line; empty where there is one. */
-function obstacle({ source, cursor }: Context): string {
-  if (cursor.neuron_space.value === "mlp") return "an MLP neuron has no filter: choose a residual neuron";
-  const why = source.whyNot("view", 0);
-  if (why) return `this model has no filters: ${why}`;
-  if (source.channels !== 1 && source.channels !== 3)
-    return `filters of ${source.channels} channels have no colours`;
-  const count = source.width(0);
-  return cursor.neuron.value >= 0 && cursor.neuron.value < count ? "" : `filters are 0..${count - 1}`;
 }
 
 /** A picture with its name, and what belongs to it, below. */
