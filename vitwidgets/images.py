@@ -17,6 +17,9 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any
 _SIXTEEN_BIT = 257  # 65535 / 255
 
 
+_FILE = "vitwidgets file"  # key of an image's `info`
+
+
 def open_image(source: ImageSource) -> Image.Image:
     """Read a picture.
 
@@ -44,10 +47,20 @@ def open_image(source: ImageSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _upright_rgb(source, "the image")
+        return _named(_upright_rgb(source, "the image"), getattr(source, "filename", ""))
     if isinstance(source, (str, os.PathLike)):
-        return _from_file(Path(source))
+        return _named(_from_file(Path(source)), source)
     raise TypeError(f"an image is a path, a PIL image, an array or a tensor, not {type(source).__name__}")
+
+
+def file_name(image: Image.Image) -> str:
+    """Name of the file that `open_image` read an image from; empty where it was none."""
+    return str(image.info.get(_FILE, ""))
+
+
+def _named(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
+    image.info[_FILE] = Path(path).name
+    return image
 
 
 def _from_file(path: Path) -> Image.Image:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import traitlets as t
+from PIL import Image
 from sklearn.metrics.pairwise import cosine_similarity
 from small_traces import broken_trace, photo, small_model, staged_trace, trace_of
 
@@ -144,6 +146,20 @@ def test_the_sides_are_named_after_what_differs(traces: list[Trace]) -> None:
     assert Compare(*traces).titles == ("left", "right")
     assert Compare(*traces, titles=("sharp", "blurred")).titles == ("sharp", "blurred")
     assert Compare(traces[0], staged_trace()).titles == ("VisionTransformer", "staged")
+    again = Inspector(small_model()).trace(photo(seed=1))
+    assert Compare(traces[0], again).titles == ("before", "after")
+
+
+def test_the_sides_are_named_after_their_files(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("dog.png", "cat.png")]
+    for seed, path in enumerate(paths):
+        Image.fromarray(np.asarray(photo(seed=seed))).save(path)
+    inspector = Inspector(small_model())
+    dog, cat = inspector.trace(paths)
+    assert Compare(dog, cat).titles == ("dog.png", "cat.png")
+    with Image.open(paths[0]) as opened:
+        assert Compare(inspector.trace(opened), cat).titles == ("dog.png", "cat.png")
+    assert Compare(dog, inspector.trace(paths[0])).titles == ("before", "after")
 
 
 def test_the_still_picture_has_both(traces: list[Trace]) -> None:

@@ -11,6 +11,7 @@ import traitlets as t
 
 from vitwidgets.analysis.overlay import Field, cell_at, row_of, token_name, value_range
 from vitwidgets.analysis.projection import colours
+from vitwidgets.images import file_name
 from vitwidgets.widgets.base import built
 from vitwidgets.widgets.codec import encode
 from vitwidgets.widgets.pair import Pair
@@ -51,6 +52,9 @@ class Compare(Pair):
         within what both have.
     cursor : Cursor, optional
         Share one to move together with other panels.
+    titles : (str, str), optional
+        What the sides are called. Without it the names of the models, where they differ, or of the files;
+        "before" and "after" for two passes of one picture, and "left" and "right" otherwise.
     **kwargs
         Traits: those below, and the cursor's.
 
@@ -209,6 +213,12 @@ class Compare(Pair):
 
 
 def _names(trace_a: Trace, trace_b: Trace) -> tuple[str, str]:
-    if trace_a.model_name == trace_b.model_name:
-        return "left", "right"
-    return trace_a.model_name, trace_b.model_name
+    """What two traces differ in: the model, the file or, of one picture, what was done between."""
+    if trace_a.model_name != trace_b.model_name:
+        return trace_a.model_name, trace_b.model_name
+    images = trace_a.image, trace_b.image
+    files = file_name(images[0]), file_name(images[1])
+    if all(files) and files[0] != files[1]:
+        return files
+    same = images[0].size == images[1].size and np.array_equal(np.asarray(images[0]), np.asarray(images[1]))
+    return ("before", "after") if same else ("left", "right")

@@ -129,6 +129,8 @@ export interface Colours {
   rgb: Float32Array;
   grid: Grid;
   title: string;
+  /** Where equal colours mean alike tokens; in all layers, if not said. */
+  alike?: string;
 }
 
 /** What can be painted. */

@@ -6,11 +6,10 @@ import { decode } from "../data/codec.ts";
 import { openTraits } from "../data/traits.ts";
 import { cosineAcross, greatest } from "../math/across.ts";
 import { type Frame, patchBox } from "../math/frame.ts";
-import type { Colours, Field, Outcome } from "../math/overlay.ts";
-import { tokensOf } from "../math/overlay.ts";
+import { type Colours, type Field, type Outcome, type Spec, tokensOf } from "../math/overlay.ts";
 import { range } from "../math/range.ts";
 import { figure, h } from "../ui/dom.ts";
-import { perFrame } from "../ui/effects.ts";
+import { now, perFrame } from "../ui/effects.ts";
 import { watchWidth } from "../ui/width.ts";
 import type { Context } from "./context.ts";
 import { layerStrip } from "./layer_strip.ts";
@@ -46,14 +45,25 @@ export function compare(left: Context, look: Look, props: RenderProps<CompareSta
     together,
     "Shared components",
   );
+  const models = h("span", "vw-faint");
   const painted = SIDES.map((_, index) => shared(state.palette, index));
 
-  const { element } = pair(left, look, props as unknown as RenderProps<PairState>, (right) => ({
+  /** What a side shows by itself, in the colours of both together where the reader wants that. */
+  const seen = (own: Context, index: 0 | 1, change: Partial<Spec>): Outcome => {
+    const colours = (change.overlay ?? cursor.overlay.value) === "colours" && shared_colours.value;
+    const both = colours ? painted[index](own, change.layer ?? cursor.layer.value) : null;
+    return both ?? own.field(change);
+  };
+
+  const { element, right } = pair(left, look, props as unknown as RenderProps<PairState>, (other) => ({
     tools: [oneSet],
-    hint: "click a patch: its best match is outlined on the other side",
+    hint: () =>
+      cursor.overlay.value === "similarity"
+        ? "click a patch: its best match is outlined on the other side"
+        : "",
     adapt(own, index) {
-      const other = () => (index === 0 ? right.value : left);
-      const match = matchField(own, other, () => state.titles.value[1 - index]);
+      const beside = () => (index === 0 ? other.value : left);
+      const match = matchField(own, beside, () => state.titles.value[1 - index]);
       return {
         ...own,
         cursor: { ...own.cursor, token: computed(() => (answers(index) ? null : own.cursor.token.value)) },
@@ -61,8 +71,7 @@ export function compare(left: Context, look: Look, props: RenderProps<CompareSta
           const overlay = change.overlay ?? cursor.overlay.value;
           const layer = change.layer ?? cursor.layer.value;
           if (overlay === "similarity" && answers(index) && !("token" in change)) return match(layer);
-          const colours = overlay === "colours" && shared_colours.value ? painted[index](own, layer) : null;
-          return colours ?? own.field(change);
+          return seen(own, index, change);
         },
       };
     },
@@ -74,20 +83,24 @@ export function compare(left: Context, look: Look, props: RenderProps<CompareSta
   perFrame(until, () => {
     together.checked = shared_colours.value;
     oneSet.hidden = cursor.overlay.value !== "colours";
+    models.textContent = [...new Set([left, right.value ?? left].map(({ facts }) => facts.model))].join(
+      " · ",
+    );
+  });
+  const strip = h("div", "");
+  now(until, () => {
+    if (right.value === null) return;
+    const facts = { ...left.facts, layers: Math.min(left.facts.layers, right.value.facts.layers) };
+    const both = { ...left, facts, field: (change = {}) => seen(left, 0, change) };
+    strip.replaceChildren(layerStrip(both, look));
   });
   return h(
     "div",
     "vw-compare",
     {},
-    h(
-      "header",
-      "vw-masthead",
-      {},
-      h("span", "vw-model", {}, "Compare"),
-      h("span", "vw-faint", {}, left.facts.model),
-    ),
+    h("header", "vw-masthead", {}, h("span", "vw-model", {}, "Compare"), models),
     element,
-    layerStrip(left, look),
+    strip,
   );
 }
 
@@ -163,7 +176,13 @@ function shared(
     const start = facts.grids.slice(0, layer).reduce((sum, grid) => sum + size(grid), 0);
     const rgb = values.subarray(start, start + size(facts.grids[layer]));
     if (rgb.length === 0) return null;
-    const colours: Colours = { kind: "colours", rgb, grid: source.grid(layer), title: "shared components" };
+    const colours: Colours = {
+      kind: "colours",
+      rgb,
+      grid: source.grid(layer),
+      title: "shared components",
+      alike: "on both sides",
+    };
     byLayer.set(layer, colours);
     return colours;
   };

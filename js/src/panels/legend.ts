@@ -33,7 +33,7 @@ export function legend(context: Context, look: Look): HTMLElement {
     note(marks, outcome.kind === "field" ? highNorm(outcome.marked) : "");
     low.hidden = high.hidden = ramp.hidden = outcome.kind === "colours";
     if (outcome.kind === "colours") {
-      unit.textContent = "like colours: like tokens, in all layers";
+      unit.textContent = `like colours: like tokens, ${outcome.alike ?? "in all layers"}`;
       return;
     }
     const kind = outcome.kind === "view" ? look.mode.value : outcome.diverging ? "diverging" : "sequential";

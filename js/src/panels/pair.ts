@@ -10,6 +10,7 @@ import { type Context, openContext, type PanelState } from "./context.ts";
 import type { Look } from "./look.ts";
 import { mount } from "./mount.ts";
 import { overlayBar } from "./overlay_bar.ts";
+import { note } from "./parts.ts";
 import { patchView } from "./patch_view.ts";
 
 /** The traits that a pair has besides a panel's; vitwidgets/widgets/pair.py documents them. */
@@ -40,8 +41,8 @@ export interface Special {
   adapt?(side: Context, index: 0 | 1): Context;
   /** Puts more into a side; called again whenever the right one shows another trace. */
   dress?(element: HTMLElement, side: Context, index: 0 | 1): void;
-  /** What can be done on the left, where there is nothing else to say of it. */
-  hint?: string;
+  /** What can be done, on the left; empty where there is nothing to say. */
+  hint?(): string;
   /** Stands at the end of the bar. */
   tools?: HTMLElement[];
 }
@@ -62,7 +63,7 @@ export function pair(
   const { shared_scale, titles, change } = openTraits(props.model, ["shared_scale", "titles"], until);
   const right = signal<Context | null>(null);
   const shownSides = [signal<Context | null>(null), signal<Context | null>(null)] as const;
-  const { adapt = (side) => side, dress = () => {}, hint = "", tools = [] } = special(right);
+  const { adapt = (side) => side, dress = () => {}, hint = () => "", tools = [] } = special(right);
 
   const together = h("input", "", {
     type: "checkbox",
@@ -82,6 +83,7 @@ export function pair(
     ),
     ...tools,
   );
+  const shared = h("div", "vw-remarks");
   const places = [h("div", "vw-side-body"), h("div", "vw-side-body")] as const;
   const names = [h("h3", "vw-title"), h("h3", "vw-title")] as const;
   const remarks = [h("span", "vw-hint"), h("span", "vw-hint")] as const;
@@ -93,11 +95,12 @@ export function pair(
     titles.value.forEach((title, index) => {
       names[index].textContent = title;
     });
+    const [here, there] = [left.facts.notes, right.value?.facts.notes ?? []];
+    const both = here.filter((text) => there.includes(text)); // is said once
+    note(shared, both.join(" · "));
     remarks.forEach((remark, index) => {
-      const said = left.facts.notes; // on the right they are not said again
-      const notes = right.value?.facts.notes.filter((one) => !said.includes(one)) ?? [];
-      const text = index === 0 ? [...(hint ? [hint] : []), ...said] : notes;
-      remark.textContent = remark.title = text.join(" · ");
+      const own = [here, there][index].filter((text) => !both.includes(text));
+      remark.textContent = remark.title = own.join(" · ") || (index === 0 ? hint() : "");
     });
   });
 
@@ -114,7 +117,7 @@ export function pair(
     right.value = context;
     show(context, 1);
   });
-  return { element: h("div", "vw-pair", {}, bar, h("div", "vw-sides", {}, ...sides)), right };
+  return { element: h("div", "vw-pair", {}, bar, shared, h("div", "vw-sides", {}, ...sides)), right };
 }
 
 /**

@@ -108,7 +108,7 @@ export function perturbLab(context: Context, look: Look, props: RenderProps<LabS
   const live = liveText();
 
   const { element: pictures } = pair(context, look, props as unknown as RenderProps<PairState>, () => ({
-    hint: "drag to hide patches, Alt-drag to bring them back",
+    hint: () => "drag to hide patches, Alt-drag to bring them back",
     adapt: (side, index) => onlyPainted(side, lab, index),
     dress(element, side, index) {
       if (index === 0)
