@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import traitlets as t
 from small_traces import broken_trace, small_model, small_trace, staged_trace, trace_of
 
@@ -359,3 +360,32 @@ def test_fit_fills_the_square_and_moves_outliers_to_the_edge() -> None:
     assert far[200, 0] == 1
     assert np.isnan(far[201, 0])
     assert (fit(np.ones((5, 2))) == 0).all()
+
+
+def test_void_is_no_object_and_needs_no_word() -> None:
+    trace = small_trace()
+    width, height = trace.frame.original
+    masks = np.full((height, width), 255, np.uint8)
+    masks[: height // 2] = 1
+    token_map = TokenMap(trace, masks=masks, computing=False)
+    assert token_map.groups.names == ["object 1"]
+    assert token_map.notes == []
+    empty = TokenMap(trace, masks=np.full((height, width), 255, np.uint8), computing=False)
+    assert empty.notes == ["the masks hold no object that covers 40 % of a patch"]
+
+
+@pytest.mark.parametrize("method", ["kmeans", "agglomerative", "dbscan"])
+@pytest.mark.filterwarnings("error")
+def test_layers_of_equal_tokens_are_one_point_and_at_most_one_cluster(method: str) -> None:
+    model = small_model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    token_map = TokenMap(trace_of(model), cluster_method=method)
+    assert token_map.wait(60)
+    assert token_map.notes == ["no t-SNE: all tokens are equal (in all layers)"]
+    assert token_map.computing is False
+    assert not token_map.points().any()
+    assert token_map.clusters is not None
+    assert all(len(np.unique(labels)) == 1 for labels in token_map.clusters)
+    assert token_map.still(width=400).size[0] == 400

@@ -152,20 +152,21 @@ class Groups(Model):
         Returns
         -------
         list of str
-            What became no group, and why.
+            Which objects became no group, and why.
 
         Raises
         ------
         ValueError
             If the masks have another size than the picture, or are no masks.
         """
-        from vitwidgets.analysis.objects import find_objects
+        from vitwidgets.analysis.objects import VOID, find_objects
 
         objects = find_objects(masks, trace.patch_grid, frame=trace.frame, labels=labels)
         found = groups_of(objects, [group.colour for group in self.all])
         names = {group.name for group in found}
         self._show([group for group in self.all if group.name not in names] + found)
-        lost = [f"object {value} of the masks is no group: {why}" for value, why in objects.dropped.items()]
+        dropped = {value: why for value, why in objects.dropped.items() if value != VOID}
+        lost = [f"object {value} of the masks is no group: {why}" for value, why in dropped.items()]
         if not found:
             lost.append("the masks hold no object that covers 40 % of a patch")
         return lost

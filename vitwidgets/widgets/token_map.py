@@ -580,7 +580,8 @@ def _cluster(
     from vitwidgets.analysis.clusters import match
 
     if method != "dbscan" and count > trace.patch_grid.patches:
-        raise ValueError(f"{count} clusters are more than the {trace.patch_grid.patches} patches")
+        patches = trace.patch_grid.patches
+        raise ValueError(f"{count} clusters are more than the {patches} patch{'es' if patches > 1 else ''}")
     labels = [np.full(trace.grid_of(layer).patches, -1, np.int64) for layer in range(trace.layers + 1)]
     for stage in stages:
         for layer in stage:
@@ -612,4 +613,5 @@ def _labels(tokens: Floats, method: ClusterMethod, count: int, eps: float) -> np
             few = min(count, int(directed.sum()))
             found[directed] = cluster(tokens[directed], method, n_clusters=few)
         return found
-    return cluster(tokens, method, n_clusters=min(count, len(tokens)))
+    equal = bool((tokens == tokens[0]).all())
+    return cluster(tokens, method, n_clusters=1 if equal else min(count, len(tokens)))
