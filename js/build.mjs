@@ -26,7 +26,14 @@ if (entries.length === 0) {
   process.exit(1);
 }
 
-const common = { bundle: true, minify: true, target: "es2022", legalComments: "none", charset: "utf8", logLevel: "warning" };
+const common = {
+  bundle: true,
+  minify: true,
+  target: "es2022",
+  legalComments: "none",
+  charset: "utf8",
+  logLevel: "warning",
+};
 const scripts = { ...common, entryPoints: entries, outdir: out, format: "esm", splitting: false };
 const styles = {
   ...common,

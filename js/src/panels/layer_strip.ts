@@ -2,10 +2,11 @@
 
 import { shown } from "../math/overlay.ts";
 import { sized } from "../ui/canvas.ts";
-import { h } from "../ui/dom.ts";
+import { h, listen } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { watchWidth } from "../ui/width.ts";
 import type { Context } from "./context.ts";
+import { layerSlider } from "./layer_slider.ts";
 import type { Look } from "./look.ts";
 import { note, watchTheme } from "./parts.ts";
 
@@ -16,15 +17,15 @@ const STEP_MS = 450;
 export function layerStrip(context: Context, look: Look): HTMLElement {
   const { facts, cursor, painter, until } = context;
   const last = facts.layers;
-  const canvas = h("canvas", "vw-strip", {
-    tabindex: 0,
-    role: "slider",
-    "aria-label": "layer",
-    "aria-valuemin": 0,
-    "aria-valuemax": last,
-    "aria-orientation": "horizontal",
-  });
   const play = h("button", "vw-button vw-play", { type: "button", "aria-label": "play through the layers" });
+  const slider = layerSlider(
+    context,
+    "vw-strip",
+    "layer",
+    (x, width) => Math.floor((x / width) * (last + 1)),
+    () => stop(),
+  );
+  const { canvas, to } = slider;
   const place = h("span", "vw-count");
   const hint = h("span", "vw-hint");
   const box = h("div", "vw-strip-box", {}, canvas);
@@ -36,8 +37,6 @@ export function layerStrip(context: Context, look: Look): HTMLElement {
     box,
   );
   const width = watchWidth(box, until);
-
-  const to = (layer: number) => cursor.move({ layer: Math.max(0, Math.min(last, layer)) });
 
   const theme = watchTheme(until);
   perFrame(until, () => {
@@ -81,22 +80,9 @@ export function layerStrip(context: Context, look: Look): HTMLElement {
     }
     place.textContent = `${chosen} of ${last}`;
     note(hint, reason);
-    canvas.setAttribute("aria-valuenow", String(chosen));
-    canvas.setAttribute("aria-valuetext", `layer ${chosen} of ${last}`);
+    slider.say(`layer ${chosen} of ${last}`);
   });
 
-  const at = (event: PointerEvent) => {
-    const bounds = canvas.getBoundingClientRect();
-    to(Math.floor(((event.clientX - bounds.left) / bounds.width) * (last + 1)));
-  };
-  canvas.addEventListener("pointerdown", (event) => {
-    stop();
-    canvas.setPointerCapture(event.pointerId);
-    at(event);
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (canvas.hasPointerCapture(event.pointerId)) at(event);
-  });
   canvas.addEventListener(
     "wheel",
     (event) => {
@@ -106,22 +92,12 @@ export function layerStrip(context: Context, look: Look): HTMLElement {
     },
     { passive: false },
   );
-  canvas.addEventListener("keydown", (event) => {
-    const now = cursor.layer.value;
-    const target = {
-      ArrowRight: now + 1,
-      ArrowUp: now + 1,
-      ArrowLeft: now - 1,
-      ArrowDown: now - 1,
-      PageUp: now + 3,
-      PageDown: now - 3,
-      Home: 0,
-      End: last,
-    }[event.key];
-    if (event.key === " ") toggle();
-    else if (target !== undefined) to(target);
-    else return;
-    event.preventDefault();
+  listen(canvas, {
+    keydown(event) {
+      if (event.key !== " ") return;
+      toggle();
+      event.preventDefault();
+    },
   });
 
   let timer = 0;

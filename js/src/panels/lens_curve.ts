@@ -9,6 +9,7 @@ import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import { watchWidth } from "../ui/width.ts";
 import type { Context } from "./context.ts";
+import { layerSlider } from "./layer_slider.ts";
 import { note, watchTheme } from "./parts.ts";
 
 const HEIGHT = 132;
@@ -22,13 +23,10 @@ const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"];
 export function lensCurve(context: Context): HTMLElement {
   const { facts, store, source, cursor, arrivals, until } = context;
   const last = facts.layers;
-  const canvas = h("canvas", "vw-curve", {
-    tabindex: 0,
-    role: "slider",
-    "aria-label": "layer, under the curves of classes",
-    "aria-valuemin": 0,
-    "aria-valuemax": last,
-  });
+  const slider = layerSlider(context, "vw-curve", "layer, under the curves of classes", (x, width) =>
+    Math.round(((x - EDGE.left) / (width - EDGE.left - EDGE.right)) * last),
+  );
+  const { canvas } = slider;
   const about = h("span", "vw-count");
   const hint = h("span", "vw-hint");
   const key = h("div", "vw-curve-key");
@@ -108,9 +106,8 @@ export function lensCurve(context: Context): HTMLElement {
         return h("button", "vw-chip", attributes, swatch, name, h("span", "vw-number vw-faint", {}, part));
       }),
     );
-    canvas.setAttribute("aria-valuenow", String(here));
-    const say = classes.map((one) => `${facts.classes[one]} ${percent(layers[here]?.[one])}`).join(", ");
-    canvas.setAttribute("aria-valuetext", `layer ${here}: ${say}`);
+    const all = classes.map((one) => `${facts.classes[one]} ${percent(layers[here]?.[one])}`).join(", ");
+    slider.say(`layer ${here}: ${all}`);
   });
 
   const x = (layer: number) => EDGE.left + (layer / last) * (width.value - EDGE.left - EDGE.right);
@@ -165,25 +162,6 @@ export function lensCurve(context: Context): HTMLElement {
     });
   }
 
-  const to = (layer: number) => cursor.move({ layer: Math.max(0, Math.min(last, layer)) });
-  const at = (event: PointerEvent) => {
-    const bounds = canvas.getBoundingClientRect();
-    to(Math.round(((event.clientX - bounds.left - EDGE.left) / (x(last) - EDGE.left)) * last));
-  };
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    at(event);
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (canvas.hasPointerCapture(event.pointerId)) at(event);
-  });
-  canvas.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-    const target = { Home: 0, End: last }[event.key] ?? (step && cursor.layer.value + step);
-    if (target === undefined) return;
-    to(target);
-    event.preventDefault();
-  });
   return element;
 }
 

@@ -4,7 +4,7 @@ import { computed, type ReadonlySignal, type Signal, signal } from "@preact/sign
 import { cellAt, type Frame, type Grid, patchAt, sameGrid } from "../math/frame.ts";
 import { type Outcome, type Overlay, shown } from "../math/overlay.ts";
 import { HeatPainter, sized } from "../ui/canvas.ts";
-import { figure, h } from "../ui/dom.ts";
+import { figure, h, listen } from "../ui/dom.ts";
 import { now, perFrame } from "../ui/effects.ts";
 import { watchWidth } from "../ui/width.ts";
 import type { Context } from "./context.ts";
@@ -222,35 +222,37 @@ function handlePointer(
   const select = (patches: ReadonlySet<number>) =>
     cursor.move({ patches: [...patches].sort((a, b) => a - b) });
 
-  canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    focused.value = null;
-    from = point(event);
-    canvas.setPointerCapture(event.pointerId);
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    const at = point(event);
-    pointed.value = patchUnder(at);
-    const here = layout();
-    if (from && here && (dragged.value || Math.hypot(at[0] - from[0], at[1] - from[1]) > DRAG)) {
-      dragged.value = selection(event, patchesIn(here, from, at));
-    }
-  });
-  canvas.addEventListener("pointerup", (event) => {
-    if (!from) return;
-    const patch = patchUnder(from);
-    from = null;
-    if (dragged.value) select(dragged.value);
-    else if (patch !== null && (event.shiftKey || event.altKey)) select(selection(event, [patch]));
-    else if (patch !== null) cursor.move({ token: patch });
-    dragged.value = null;
-  });
-  canvas.addEventListener("pointercancel", () => {
-    from = null;
-    dragged.value = null;
-  });
-  canvas.addEventListener("pointerleave", () => {
-    pointed.value = null;
+  listen(canvas, {
+    pointerdown(event) {
+      if (event.button !== 0) return;
+      focused.value = null;
+      from = point(event);
+      canvas.setPointerCapture(event.pointerId);
+    },
+    pointermove(event) {
+      const at = point(event);
+      pointed.value = patchUnder(at);
+      const here = layout();
+      if (from && here && (dragged.value || Math.hypot(at[0] - from[0], at[1] - from[1]) > DRAG)) {
+        dragged.value = selection(event, patchesIn(here, from, at));
+      }
+    },
+    pointerup(event) {
+      if (!from) return;
+      const patch = patchUnder(from);
+      from = null;
+      if (dragged.value) select(dragged.value);
+      else if (patch !== null && (event.shiftKey || event.altKey)) select(selection(event, [patch]));
+      else if (patch !== null) cursor.move({ token: patch });
+      dragged.value = null;
+    },
+    pointercancel() {
+      from = null;
+      dragged.value = null;
+    },
+    pointerleave() {
+      pointed.value = null;
+    },
   });
 }
 
@@ -264,31 +266,33 @@ function handleKeys(
     const { rows, cols } = facts;
     return typeof token === "number" ? token : Math.floor(rows / 2) * cols + Math.floor(cols / 2);
   };
-  canvas.addEventListener("focus", () => {
-    if (canvas.matches(":focus-visible")) focused.value = start();
-  });
-  canvas.addEventListener("blur", () => {
-    focused.value = null;
-  });
-  canvas.addEventListener("keydown", (event) => {
-    const at = focused.value ?? start();
-    const grid = source.grid(cursor.layer.value);
-    const cell = cellAt(at, facts, grid);
-    const next = step(event.key, cell, grid);
-    if (next !== null) {
-      const target = next === cell ? at : cellAt(next, grid, facts);
-      focused.value = target;
-      if (event.shiftKey) cursor.move({ patches: toggled(cursor.patches.value, target, true) });
-    } else if (event.key === "Enter") {
-      cursor.move({ token: at });
-    } else if (event.key === " ") {
-      cursor.move({ patches: toggled(cursor.patches.value, at) });
-    } else if (event.key === "Escape") {
-      cursor.move(cursor.patches.value.length > 0 ? { patches: [] } : { token: null });
-    } else {
-      return;
-    }
-    event.preventDefault();
+  listen(canvas, {
+    focus() {
+      if (canvas.matches(":focus-visible")) focused.value = start();
+    },
+    blur() {
+      focused.value = null;
+    },
+    keydown(event) {
+      const at = focused.value ?? start();
+      const grid = source.grid(cursor.layer.value);
+      const cell = cellAt(at, facts, grid);
+      const next = step(event.key, cell, grid);
+      if (next !== null) {
+        const target = next === cell ? at : cellAt(next, grid, facts);
+        focused.value = target;
+        if (event.shiftKey) cursor.move({ patches: toggled(cursor.patches.value, target, true) });
+      } else if (event.key === "Enter") {
+        cursor.move({ token: at });
+      } else if (event.key === " ") {
+        cursor.move({ patches: toggled(cursor.patches.value, at) });
+      } else if (event.key === "Escape") {
+        cursor.move(cursor.patches.value.length > 0 ? { patches: [] } : { token: null });
+      } else {
+        return;
+      }
+      event.preventDefault();
+    },
   });
 }
 

@@ -1,6 +1,6 @@
 // The model's most probable classes, one of which can be followed through the layers; and a box to find others.
 
-import { h } from "../ui/dom.ts";
+import { h, listen } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
 import type { Context } from "./context.ts";
 import { lensCurve } from "./lens_curve.ts";
@@ -94,18 +94,20 @@ function finder({ facts, cursor }: Context): HTMLElement {
   const element = h("div", "vw-finder", {}, box, offers);
   element.hidden = classes.length <= facts.top.length;
   box.addEventListener("input", offer);
-  element.addEventListener("keydown", (event) => {
-    const buttons = [...offers.querySelectorAll("button")];
-    const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
-    if (event.key === "Enter" && document.activeElement === box && !offers.hidden) buttons[0].click();
-    else if (event.key === "Escape") close();
-    else if (event.key === "ArrowDown") buttons[Math.min(at + 1, buttons.length - 1)]?.focus();
-    else if (event.key === "ArrowUp") (at <= 0 ? box : buttons[at - 1]).focus();
-    else return;
-    event.preventDefault();
-  });
-  element.addEventListener("focusout", ({ relatedTarget }) => {
-    if (!element.contains(relatedTarget as Node | null)) close();
+  listen(element, {
+    keydown(event) {
+      const buttons = [...offers.querySelectorAll("button")];
+      const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
+      if (event.key === "Enter" && document.activeElement === box && !offers.hidden) buttons[0].click();
+      else if (event.key === "Escape") close();
+      else if (event.key === "ArrowDown") buttons[Math.min(at + 1, buttons.length - 1)]?.focus();
+      else if (event.key === "ArrowUp") (at <= 0 ? box : buttons[at - 1]).focus();
+      else return;
+      event.preventDefault();
+    },
+    focusout({ relatedTarget }) {
+      if (!element.contains(relatedTarget as Node | null)) close();
+    },
   });
   return element;
 }

@@ -23,6 +23,15 @@ export function h<Tag extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+type Listeners = { [Name in keyof HTMLElementEventMap]?: (event: HTMLElementEventMap[Name]) => void };
+
+/** Listens to events of an element, each by its name. */
+export function listen(element: HTMLElement, listeners: Listeners): void {
+  for (const [name, listener] of Object.entries(listeners)) {
+    element.addEventListener(name, listener as EventListener);
+  }
+}
+
 /** A number as a reader wants it: three significant digits, a true minus sign. */
 export function figure(value: number): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";

@@ -3,7 +3,7 @@
 
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
 import { sized } from "./canvas.ts";
-import { h } from "./dom.ts";
+import { h, listen } from "./dom.ts";
 import { now } from "./effects.ts";
 import { watchWidth } from "./width.ts";
 
@@ -174,57 +174,59 @@ export function tileGrid(
     scrolled.value = element.scrollTop;
   };
 
-  canvas.addEventListener("pointermove", (event) => {
-    pointed.value = tileUnder(event);
-  });
-  canvas.addEventListener("pointerleave", () => {
-    pointed.value = null;
-  });
-  canvas.addEventListener("click", (event) => {
-    focused.value = null;
-    const tile = tileUnder(event);
-    if (tile !== null) choose(tile);
-  });
-  canvas.addEventListener("focus", () => {
-    const tiles = shown.value;
-    if (tiles === null || !canvas.matches(":focus-visible")) return;
-    focused.value ??= tiles.chosen ?? tiles.order[0];
-    bringIntoSight(tiles, focused.value);
-  });
-  canvas.addEventListener("blur", () => {
-    focused.value = null;
-  });
-  canvas.addEventListener("keydown", (event) => {
-    const tiles = shown.value;
-    if (tiles === null || tiles.order.length === 0) return;
-    const at = Math.max(0, tiles.order.indexOf(focused.value ?? tiles.chosen ?? tiles.order[0]));
-    if (event.key === "Enter" || event.key === " ") {
+  listen(canvas, {
+    pointermove(event) {
+      pointed.value = tileUnder(event);
+    },
+    pointerleave() {
+      pointed.value = null;
+    },
+    click(event) {
+      focused.value = null;
+      const tile = tileUnder(event);
+      if (tile !== null) choose(tile);
+    },
+    focus() {
+      const tiles = shown.value;
+      if (tiles === null || !canvas.matches(":focus-visible")) return;
+      focused.value ??= tiles.chosen ?? tiles.order[0];
+      bringIntoSight(tiles, focused.value);
+    },
+    blur() {
+      focused.value = null;
+    },
+    keydown(event) {
+      const tiles = shown.value;
+      if (tiles === null || tiles.order.length === 0) return;
+      const at = Math.max(0, tiles.order.indexOf(focused.value ?? tiles.chosen ?? tiles.order[0]));
+      if (event.key === "Enter" || event.key === " ") {
+        event.preventDefault();
+        choose(tiles.order[at]);
+        return;
+      }
+      const columns = columnsOf(tiles);
+      const page = columns * Math.max(1, Math.floor(element.clientHeight / pitchOf(tiles)) - 1);
+      const step: number | undefined = {
+        ArrowRight: 1,
+        ArrowLeft: -1,
+        ArrowDown: columns,
+        ArrowUp: -columns,
+        PageDown: page,
+        PageUp: -page,
+        Home: -at,
+        End: tiles.order.length - 1 - at,
+      }[event.key];
+      if (step === undefined) return;
       event.preventDefault();
-      choose(tiles.order[at]);
-      return;
-    }
-    const columns = columnsOf(tiles);
-    const page = columns * Math.max(1, Math.floor(element.clientHeight / pitchOf(tiles)) - 1);
-    const step: number | undefined = {
-      ArrowRight: 1,
-      ArrowLeft: -1,
-      ArrowDown: columns,
-      ArrowUp: -columns,
-      PageDown: page,
-      PageUp: -page,
-      Home: -at,
-      End: tiles.order.length - 1 - at,
-    }[event.key];
-    if (step === undefined) return;
-    event.preventDefault();
-    const target = at + step;
-    const held = event.key.startsWith("Page")
-      ? Math.min(Math.max(target, 0), tiles.order.length - 1)
-      : target >= 0 && target < tiles.order.length
-        ? target
-        : at;
-    focused.value = tiles.order[held];
-    bringIntoSight(tiles, focused.value);
+      const target = at + step;
+      const held = event.key.startsWith("Page")
+        ? Math.min(Math.max(target, 0), tiles.order.length - 1)
+        : target >= 0 && target < tiles.order.length
+          ? target
+          : at;
+      focused.value = tiles.order[held];
+      bringIntoSight(tiles, focused.value);
+    },
   });
 
   return {
