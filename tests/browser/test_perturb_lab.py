@@ -185,7 +185,7 @@ def test_interventions_from_the_other_image(bench: Bench) -> None:
     bench.lab.execute("other = inspector.trace(picture[:, ::-1].copy())")
     assert bench.lab.value("np.abs(lab.after.logits - other.logits).max() < 0.01")  # float16 activations
     bar.get_by_role("button", name="Remove all").click()
-    bench.lab.wait_value("lab.interventions", [])
+    bench.lab.wait_value("len(lab.interventions)", 0)
     bar.get_by_role("radio", name="Set to 0").click()
 
 
