@@ -352,7 +352,7 @@ def test_bqplot_is_imported_by_charts_alone() -> None:
     import sys
 
     code = (
-        "import sys, vitwidgets.widgets.perturb_lab, vitwidgets.widgets.compare, vitwidgets.runs; "
+        "import sys, vitwidgets.widgets.perturb_lab, vitwidgets.widgets.compare, vitwidgets.stills.chart; "
         "print('bqplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

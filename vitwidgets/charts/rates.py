@@ -148,7 +148,8 @@ class RateCurve(Chart):
 
         After `wait` it is all there.
         """
-        known = self.plot if self.plot.marks else replace(self.plot, note=self._words.value)
+        words = "the model had not run through yet" if self._runs.busy else self._words.value
+        known = self.plot if self.plot.marks else replace(self.plot, note=words)
         return stills.draw(known, width=width)
 
     def close(self) -> None:
