@@ -121,6 +121,17 @@ def test_the_page_goes_on_without_its_kernel(own: Workbench) -> None:
     own.lab.assert_quiet("Could not send widget sync message")  # ipywidgets' own remark, and no more
 
 
+def save_and_open(lab: Lab) -> None:
+    """Save the notebook with its widgets, end its kernel, and load it anew."""
+    lab.settle()
+    switch = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"
+    lab.command(switch)
+    lab.save()
+    lab.command(switch)  # every page of the browser shares it
+    lab.shutdown_kernel()
+    lab.reload()
+
+
 def opened_again(lab: Lab, **options: object) -> tuple[Workbench, dict[str, list[object]]]:
     """An explorer in a notebook saved with its widgets and opened again, and what overlays show of cls.
 
@@ -134,13 +145,7 @@ def opened_again(lab: Lab, **options: object) -> tuple[Workbench, dict[str, list
     wanted = {
         name: lab.value(f"seen(explorer, overlay={name!r})") for name in ("view", "evidence", "colours")
     }
-    lab.settle()
-    switch = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"
-    lab.command(switch)
-    lab.save()
-    lab.command(switch)  # every page of the browser shares it
-    lab.shutdown_kernel()
-    lab.reload()
+    save_and_open(lab)
     bench.root.locator(".vw-image").wait_for()
     return bench, wanted
 
@@ -180,6 +185,33 @@ def test_a_page_saved_with_offline_shows_all(lab: Lab) -> None:
     assert bench.root.locator(".vw-card .vw-hint").inner_text().startswith("pin a patch")
     assert bench.root.locator(".vw-curve-key .vw-chip").count() > 0
     lab.assert_quiet("Could not send widget sync message")
+
+
+PAIRS = """
+compare = vw.Compare(trace, inspector.trace(photo.clip(0, 255).astype(np.uint8)[::-1]), offline=True)
+lab = vw.PerturbLab(inspector, photo.clip(0, 255).astype(np.uint8), mode="random", rate=0.5, offline=True)
+lab.wait()
+display(compare, lab)
+"""
+
+
+def test_pairs_saved_with_offline_show_both_sides(lab: Lab) -> None:
+    lab.new(SETUP, PAIRS)
+    lab.run_all()
+    roots = lab.output(1).locator(".vw-root")
+    for index in (0, 1):
+        roots.nth(index).locator(".vw-image").nth(1).wait_for()
+    save_and_open(lab)
+    for index in (0, 1):
+        root = roots.nth(index)
+        root.locator(".vw-image").nth(1).wait_for()
+        root.locator('.vw-segment[data-value="view"]').first.click()
+        lab.settle()
+        assert root.locator(".vw-message:visible").all_inner_texts() == []
+        titles = root.locator(".vw-legend-title").all_inner_texts()
+        assert titles, "no legend"
+        assert all(title.startswith("view of neuron") for title in titles)
+    assert roots.nth(1).locator(".vw-run-state").inner_text() == "in this saved page the model does not run"
 
 
 def test_fifty_explorers_come_and_go(bench: Workbench) -> None:

@@ -2,6 +2,7 @@
 
 import type { RenderProps } from "@anywidget/types";
 import { computed } from "@preact/signals-core";
+import { alone } from "../data/alone.ts";
 import { openTraits, type Traits } from "../data/traits.ts";
 import { h } from "../ui/dom.ts";
 import { perFrame } from "../ui/effects.ts";
@@ -136,6 +137,7 @@ export function perturbLab(context: Context, look: Look, props: RenderProps<LabS
     running.classList.toggle("vw-run-on", share !== null);
     done.style.transform = `scaleX(${share ?? 0})`;
     note(state, share === null ? "" : "the model is running…");
+    if (share === null && alone(props.model)) note(state, "in this saved page the model does not run");
     note(problem, lab.problem.value);
     if (busy && share === null) live.say(spoken(lab.comparison.value, lab.problem.value));
     busy = share !== null;
