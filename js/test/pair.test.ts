@@ -44,6 +44,13 @@ describe("one scale for both sides", () => {
   it("reaches as far as either", () => {
     expect(widen(field(0.2, 0.5), field(0.1, 0.3))).toMatchObject({ low: 0.1, high: 0.5 });
   });
+  it("of views is the greater, and one of nothing but zeros has no say", () => {
+    const view = (limit: number, peak: number) => ({ kind: "view", limit, peak }) as Shown;
+    expect(widen(view(0.2, 0.7), view(0.3, 0.4))).toMatchObject({ limit: 0.3, peak: 0.7 });
+    expect(widen(view(0.2, 0.7), view(1, 0))).toMatchObject({ limit: 0.2 });
+    expect(widen(view(1, 0), view(0.2, 0.7))).toMatchObject({ limit: 0.2 });
+    expect(widen(view(1, 0), view(1, 0))).toMatchObject({ limit: 1 });
+  });
   it("is not made of two kinds", () => {
     const here = field(0, 1);
     expect(widen(here, field(-1, 1, true))).toBe(here);

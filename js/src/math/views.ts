@@ -96,6 +96,11 @@ export function scaleOf({ peak, total, squares }: Sizes): Scale {
   return { limit: total > 0 ? Math.min(peak, (2 * squares) / total) : 1, peak };
 }
 
+/** Where the colours of several views end that share a scale; one of nothing but zeros has no say. */
+export function sharedLimit(scales: readonly Scale[]): number {
+  return Math.max(0, ...scales.map(({ limit, peak }) => Math.min(limit, peak))) || 1;
+}
+
 /** The scale of a view, or of a filter. */
 export function viewScale(view: Float32Array): Scale {
   return scaleOf(sizesOf(view));

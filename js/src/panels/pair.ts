@@ -4,6 +4,7 @@ import type { AnyModel, RenderProps } from "@anywidget/types";
 import { type ReadonlySignal, signal } from "@preact/signals-core";
 import { openTraits } from "../data/traits.ts";
 import { type Shown, shown } from "../math/overlay.ts";
+import { sharedLimit } from "../math/views.ts";
 import { h } from "../ui/dom.ts";
 import { now, perFrame } from "../ui/effects.ts";
 import { type Context, openContext, type PanelState } from "./context.ts";
@@ -154,7 +155,7 @@ function comparable(
 /** `here`, its scale reaching as far as that of `there` where they are of one kind. */
 export function widen(here: Shown, there: Shown): Shown {
   if (here.kind === "view" && there.kind === "view") {
-    return { ...here, limit: Math.max(here.limit, there.limit) };
+    return { ...here, limit: sharedLimit([here, there]) };
   }
   if (here.kind !== "field" || there.kind !== "field" || here.diverging !== there.diverging) return here;
   return { ...here, low: Math.min(here.low, there.low), high: Math.max(here.high, there.high) };

@@ -4,7 +4,14 @@ import type { Packet } from "../data/codec.ts";
 import type { Facts, Token } from "../data/facts.ts";
 import { patchBox } from "../math/frame.ts";
 import { sightOf, sightScale } from "../math/sight.ts";
-import { composeView, type Pixels, type Scale, type ViewMode, viewColours } from "../math/views.ts";
+import {
+  composeView,
+  type Pixels,
+  type Scale,
+  sharedLimit,
+  type ViewMode,
+  viewColours,
+} from "../math/views.ts";
 import type { Cell } from "./view_plan.ts";
 
 export interface Views {
@@ -43,7 +50,7 @@ export function viewsOf(facts: Facts, data: Float32Array, kernels: Packet, share
   const image = on.createImageData(width, height);
   const view = new Float32Array(data.length);
   return {
-    limit: Math.max(0, ...scales.map(({ limit, peak }) => Math.min(limit, peak))) || 1,
+    limit: sharedLimit(scales),
     scaleOf,
     draw(cell, mode, scale) {
       composeView(pixels, sights[cell.neuron].kernel, row(cell), view);
