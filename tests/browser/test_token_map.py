@@ -20,6 +20,10 @@ token_map = TokenMap(trace, layer=3, token=24, projection="pca", tween=False)
 token_map.wait()
 token_map
 """
+IMAGE = """
+image = vw.PatchView(trace, cursor=token_map.cursor, overlay="none")
+image
+"""
 MARGIN = 26  # as in js/src/panels/token_map.ts
 
 
@@ -85,7 +89,7 @@ class Map:
 def opened(open_lab: OpenLab) -> Map:
     """One map for all tests of this file."""
     lab = open_lab(width=1280, height=1000)
-    lab.new(SETUP, OPEN)
+    lab.new(SETUP, OPEN, IMAGE)
     lab.run_all()
     shown = Map(lab)
     shown.canvas.wait_for()
@@ -248,6 +252,65 @@ def test_clusters_are_computed_again_when_asked(shown: Map) -> None:
     selected = shown.lab.value("token_map.patches")
     labels = {shown.lab.value(f"int(token_map.clusters[3][{patch}])") for patch in selected}
     assert len(labels) == 1
+
+
+def test_clusters_are_outlined_on_the_image_while_the_map_shows_them(shown: Map) -> None:
+    lab = shown.lab
+    image = lab.output(2).locator(".vw-root")
+    lab.execute("token_map.token = None; image.groups.add('wing', [0, 1])")
+    chips = image.locator(".vw-outlined .vw-chip")
+    lab.page.wait_for_function("document.querySelectorAll('.vw-outlined .vw-chip').length === 1")
+    lab.execute("token_map.color_by = 'cluster'; token_map.wait()")
+    image.locator(".vw-outlined .vw-chip", has_text="cluster 1").wait_for()
+    groups = lab.value("[[g.name, g.colour, list(g.patches)] for g in token_map.cluster_groups()]")
+    assert [text.split("\n")[0] for text in chips.all_inner_texts()] == [name for name, _, _ in groups]
+    rows, cols = lab.value("trace.grid")
+    middles = image.locator(".vw-image").evaluate(
+        """(canvas, [rows, cols, [left, top, right, bottom], [width]]) => {
+          const on = canvas.getContext("2d"), scale = canvas.width / width;
+          const edge = (patch) => [left + (patch % cols) * (right - left) / cols,
+            top + (Math.floor(patch / cols) + 0.5) * (bottom - top) / rows];
+          return Array.from({ length: rows * cols }, (_, patch) => {
+            const [x, y] = edge(patch);
+            return [...on.getImageData(Math.floor(x * scale) + 1, y * scale, 1, 1).data.slice(0, 3)];
+          });
+        }""",
+        [rows, cols, lab.value("list(trace.frame.box)"), lab.value("list(trace.frame.original)")],
+    )
+    for _, colour, patches in groups:
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        for patch in patches:
+            if patch % cols == 0 or patch - 1 not in patches:  # here its border runs down the left edge
+                assert np.abs(np.subtract(middles[patch], wanted)).max() < 40
+    chips.last.click()
+    lab.wait_value("token_map.patches", groups[-1][2])
+    lab.execute("token_map.color_by = 'norm'; token_map.patches = []")
+    lab.page.wait_for_function("document.querySelectorAll('.vw-outlined .vw-chip').length === 1")
+    assert chips.inner_text().startswith("wing")
+    lab.execute("image.groups.clear()")
+
+
+def test_t_sne_says_how_far_it_is_and_can_be_stopped(shown: Map) -> None:
+    lab = shown.lab
+    lab.execute(
+        "from vitwidgets.widgets.token_map import _packed; go_on, TokenMap._lay_out = "
+        "TokenMap._lay_out, lambda self: None; whole = token_map.tsne; token_map.projection = 'tsne'; "
+        "token_map.progress = 0.4; token_map.computing = True; "
+        "token_map.tsne = _packed(trace, {3: token_map.points('tsne', 3)})"
+    )
+    told = shown.root.locator(".vw-coming")
+    told.get_by_text(f"t-SNE: 1 of {lab.value('trace.layers + 1')} layers · 40 %").wait_for()
+    method = shown.root.locator(".vw-count").first
+    assert method.inner_text() == "t-SNE"
+    lab.execute("token_map.layer = 2")
+    lab.page.wait_for_function("document.querySelector('.vw-count').textContent === 'PCA'")
+    told.get_by_role("button", name="Stop").click()
+    lab.wait_value("token_map.computing", False)
+    told.get_by_role("button", name="Go on").click()
+    lab.wait_value("token_map.computing", True)
+    lab.execute("TokenMap._lay_out = go_on; token_map.tsne = whole; token_map.progress = 1.0")
+    lab.execute("token_map.computing = False")
+    told.wait_for(state="hidden")
 
 
 def test_scrubbing_moves_the_points_and_can_jump(shown: Map) -> None:

@@ -124,6 +124,7 @@ export function mapLegend(
       painted = kind;
     }
     classes.hidden = found.length === 0;
+    if (found.length + classes.childElementCount === 0) return;
     classes.replaceChildren(...found.map((one) => classChip(one, select)));
   });
   return h("div", "vw-map-legend", {}, title, scale, hint, classes);

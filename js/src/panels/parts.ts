@@ -10,8 +10,8 @@ import type { Context } from "./context.ts";
 
 /** Shows a remark, or hides its element where there is nothing to say. */
 export function note(element: HTMLElement, text: string): void {
-  element.textContent = text;
-  element.hidden = text === "";
+  if (element.textContent !== text) element.textContent = text; // to write the same again lays out the page anew
+  if (element.hidden !== (text === "")) element.hidden = text === "";
 }
 
 /** Why there is no picture, in words; empty where there is one. */

@@ -60,6 +60,7 @@ export function tokenMap(context: Context, map: MapState): HTMLElement {
   const select = (patches: readonly number[]) => {
     alike.stop();
     cursor.move({ patches: [...patches] });
+    live.say(`${patches.length} ${patches.length === 1 ? "patch" : "patches"} selected`);
   };
   const patchColours = meanColours(() => photo.value, frame);
   const colours = computed(() => colouring(context, map, patchColours));
@@ -170,18 +171,19 @@ export function tokenMap(context: Context, map: MapState): HTMLElement {
     if (doing.focused.value !== null) live.say(spoken(context, colours.value, token));
   });
   perFrame(until, () => {
-    const count = doing.lassoed.value?.length;
-    if (count !== undefined) live.say(`${count} patches in the lasso`);
-  });
-  perFrame(until, () => {
     const here = target.value;
     const layer = cursor.layer.value;
     note(message, here === null ? source.whyNot("tokens", layer) || "this layer has no layout" : "");
-    place.textContent = here === null ? "" : remarks(here);
-    const { rows, cols } = source.grid(layer);
+    note(place, here === null ? "" : remarks(here));
+  });
+  const patches = computed(() => {
+    const { rows, cols } = source.grid(cursor.layer.value);
+    return rows * cols;
+  });
+  perFrame(until, () => {
     const keys =
       "Arrow keys go to the nearest token, Enter pins it, Space selects it, Escape clears; drag for a lasso.";
-    canvas.setAttribute("aria-label", `${rows * cols} patches as points. ${keys}`);
+    canvas.setAttribute("aria-label", `${patches.value} patches as points. ${keys}`);
   });
 
   const hands: Hands = {
