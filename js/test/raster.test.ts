@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { mix, pack, packHex, Raster, ringMask } from "../src/ui/raster.ts";
+import { difference, mix, pack, packHex, Raster, ringMask } from "../src/ui/raster.ts";
 
 /** What node lacks of a browser: an image is its pixels. */
 beforeAll(() => {
@@ -39,6 +39,11 @@ describe("colours", () => {
     expect(mix(pack(0, 100, 200), pack(100, 0, 255), 0.5)).toBe(pack(50, 50, 228));
     expect(mix(pack(9, 8, 7), pack(1, 2, 3), 0)).toBe(pack(9, 8, 7));
     expect(mix(pack(9, 8, 7), pack(1, 2, 3), 1)).toBe(pack(1, 2, 3));
+  });
+  test("differ by what their channels differ", () => {
+    expect(difference(pack(10, 200, 30), pack(20, 100, 30))).toBe(110);
+    expect(difference(pack(0, 0, 0), pack(255, 255, 255))).toBe(765);
+    expect(difference(RED, RED)).toBe(0);
   });
 });
 

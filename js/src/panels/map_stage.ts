@@ -1,6 +1,6 @@
 // Drawing a token map. No events here.
 
-import { type Mask, mix, type Pixels, type Raster, ringMask } from "../ui/raster.ts";
+import { difference, type Mask, mix, type Pixels, type Raster, ringMask } from "../ui/raster.ts";
 
 /** Everything that a map shows. Places are on the canvas, two numbers a token. */
 export interface Scene {
@@ -48,6 +48,7 @@ export interface Colours {
   font: string;
 }
 
+const CLOSE = 150; // of 765: less than this from the background, a dot needs an edge
 export const VEIL = 0.72; // how far what is not selected fades into the background
 
 export function drawMap(on: CanvasRenderingContext2D, raster: Raster, scene: Scene): void {
@@ -80,9 +81,12 @@ function eachPatch(
 function drawDots(raster: Raster, scene: Scene, dot: Mask): void {
   const { fills, colours, selected, size, ratio } = scene;
   const mark = ringMask((size + 0.75) * ratio, (size + 2) * ratio);
+  const edge = ringMask((size - 0.25) * ratio, (size + 0.5) * ratio);
   eachPatch(scene, (token, x, y, lit) => {
     const fill = fills[token] || colours.rest;
+    const plain = selected === null && difference(fill, colours.back) < CLOSE;
     raster.stamp(dot, x, y, selected === null || lit ? fill : mix(fill, colours.back, VEIL));
+    if (plain) raster.stamp(edge, x, y, colours.rest); // the dark end of a scale on a dark page
     if (lit) raster.stamp(mark, x, y, colours.select);
   });
 }

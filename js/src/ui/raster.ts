@@ -20,6 +20,12 @@ export function mix(one: number, other: number, share: number): number {
   return pack(channel(0), channel(8), channel(16));
 }
 
+/** How far two colours are apart, all channels together: 0..765. */
+export function difference(one: number, other: number): number {
+  const channel = (at: number) => Math.abs(((one >>> at) & 255) - ((other >>> at) & 255));
+  return channel(0) + channel(8) + channel(16);
+}
+
 /** How much of each of `side` x `side` pixels a shape covers, 0..255. */
 export interface Mask {
   side: number;
