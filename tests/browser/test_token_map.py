@@ -293,10 +293,10 @@ def test_clusters_are_outlined_on_the_image_while_the_map_shows_them(shown: Map)
 def test_t_sne_says_how_far_it_is_and_can_be_stopped(shown: Map) -> None:
     lab = shown.lab
     lab.execute(
-        "from vitwidgets.widgets.token_map import _packed; go_on, TokenMap._lay_out = "
+        "from vitwidgets.widgets.map_work import packed; go_on, TokenMap._lay_out = "
         "TokenMap._lay_out, lambda self: None; whole = token_map.tsne; token_map.projection = 'tsne'; "
         "token_map.progress = 0.4; token_map.computing = True; "
-        "token_map.tsne = _packed(trace, {3: token_map.points('tsne', 3)})"
+        "token_map.tsne = packed(trace, {3: token_map.points('tsne', 3)})"
     )
     told = shown.root.locator(".vw-coming")
     told.get_by_text(f"t-SNE: 1 of {lab.value('trace.layers + 1')} layers · 40 %").wait_for()

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Callable
-from concurrent.futures import CancelledError
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -18,12 +12,24 @@ from PIL import Image
 
 from vitwidgets.analysis.layout import pca_layouts
 from vitwidgets.analysis.overlay import cell_at
-from vitwidgets.analysis.tsne import Tsne, say
+from vitwidgets.analysis.tsne import say
 from vitwidgets.groups import PALETTE, Group
-from vitwidgets.runs import LatestRun, Run
+from vitwidgets.runs import LatestRun
 from vitwidgets.widgets.base import Index, built
 from vitwidgets.widgets.codec import encode
 from vitwidgets.widgets.groups import Groups
+from vitwidgets.widgets.map_work import (
+    ClusterMethod,
+    Known,
+    cluster_all,
+    known_of,
+    lay_out,
+    over_stages,
+    packed,
+    receipts,
+    share_of,
+    stages_of,
+)
 from vitwidgets.widgets.panel import Panel, _kept
 
 if TYPE_CHECKING:
@@ -34,22 +40,6 @@ if TYPE_CHECKING:
 Floats: TypeAlias = npt.NDArray[np.float32]
 ColorBy = Literal["group", "cluster", "similarity", "attention", "norm", "image"]
 Projection = Literal["tsne", "pca"]
-ClusterMethod = Literal["kmeans", "agglomerative", "dbscan"]
-
-LARGEST = 16_000_000  # bytes of attention that is not kept as queries and keys, and is still averaged
-
-
-@dataclass
-class _Known:
-    """What was computed of a trace, for the next map of it."""
-
-    pca: bytes
-    solvers: list[Tsne] = field(default_factory=list)  # of each stage; none before the first run
-    turn: threading.Lock = field(default_factory=threading.Lock)  # theirs: maps of one trace share the work
-    received: dict[int, Floats] = field(default_factory=dict)
-
-
-_known: weakref.WeakKeyDictionary[Trace, _Known] = weakref.WeakKeyDictionary()
 
 
 class TokenMap(Panel):
@@ -196,7 +186,7 @@ class TokenMap(Panel):
                 groups = Groups()
                 held.callback(groups.close)
             if isinstance(trace, Trace):  # the panel says what is wrong with anything else
-                self._stages = _stages(trace)
+                self._stages = stages_of(trace)
                 self._open(trace, groups, masks, labels)
             self.set_trait("groups", groups)
             super().__init__(trace, cursor=cursor, **kwargs)
@@ -209,9 +199,9 @@ class TokenMap(Panel):
         """Take what is there at once: PCA, groups, and what another map of the trace computed."""
         groups.bind(trace)
         notes = [] if masks is None else groups.add_masks(masks, trace, labels=labels)
-        known = _known.get(trace)
+        known = known_of.get(trace)
         if known is None:
-            known = _known[trace] = _Known(_packed(trace, _over_stages(trace, self._stages, pca_layouts)))
+            known = known_of[trace] = Known(packed(trace, over_stages(trace, self._stages, pca_layouts)))
         self.pca, self._said = known.pca, notes
         self._show_layouts(known, trace)
 
@@ -333,7 +323,7 @@ class TokenMap(Panel):
         pca = self.projection == "pca" or not self._has_tsne(self.layer)
         points = self.points("pca" if pca else "tsne")
         clusters = None if self._clusters is None else self._clusters[self.layer]
-        received = _known[self.trace].received.get(self.layer)
+        received = known_of[self.trace].received.get(self.layer)
         return draw(
             self._view(),
             points,
@@ -364,26 +354,26 @@ class TokenMap(Panel):
 
     def _lay_out(self) -> None:
         """Compute t-SNE of the cursor's layer, or of the nearest that has none; `_laid_out` goes on."""
-        known, trace, stages, near = _known[self.trace], self.trace, self._stages, self.layer
+        known, trace, stages, near = known_of[self.trace], self.trace, self._stages, self.layer
         if known.solvers and not any(solver.left for solver in known.solvers):
             self.computing = False
         if not self.computing:
             return
         tables = {} if known.solvers else {layer: trace.layer(layer) for stage in stages for layer in stage}
-        self._layouts.request(lambda run: _lay_out(known, stages, tables, near, run))
+        self._layouts.request(lambda run: lay_out(known, stages, tables, near, run))
 
     def _tell(self, share: float) -> None:
         self.progress = max(self.progress, share)
 
     def _laid_out(self, more: bool) -> None:
-        self._show_layouts(_known[self.trace], self.trace)
+        self._show_layouts(known_of[self.trace], self.trace)
         self._go_on_with_the_rest()
         if more:
             self._lay_out()
         else:
             self.computing = False
 
-    def _show_layouts(self, known: _Known, trace: Trace) -> None:
+    def _show_layouts(self, known: Known, trace: Trace) -> None:
         """Send the layouts that there are, and what is to be said of them."""
         found: dict[int, Floats] = {}
         notes: dict[str, list[int]] = {}
@@ -392,12 +382,12 @@ class TokenMap(Panel):
             for note, where in solver.notes.items():
                 notes.setdefault(note, []).extend(stage[at] for at in where)
         with self.hold_sync():
-            self.tsne = _packed(trace, found) if found else b""
+            self.tsne = packed(trace, found) if found else b""
             self.notes = [*self._said, *say(notes, trace.layers + 1)]
-            self.progress = _share(known.solvers)
+            self.progress = share_of(known.solvers)
 
     def _has_tsne(self, layer: int) -> bool:
-        for stage, solver in zip(self._stages, _known[self.trace].solvers, strict=False):
+        for stage, solver in zip(self._stages, known_of[self.trace].solvers, strict=False):
             if layer in stage:
                 return stage.index(layer) in solver.found
         return False
@@ -416,21 +406,21 @@ class TokenMap(Panel):
 
     def _receive(self) -> None:
         """Compute the next layer's; the model may be asked for it, so that is done here, layer by layer."""
-        known = _known[self.trace].received
+        known = known_of[self.trace].received
         layer = next((layer for layer in range(1, self.trace.layers + 1) if layer not in known), None)
         if layer is None:
             self._show_received()
             return
         self._receiving = layer
         try:
-            work = _receipts(self.trace, layer)
+            work = receipts(self.trace, layer)
         except (RuntimeError, MemoryError, ValueError) as error:
             self._not_received(error)
             return
         self._receipts.request(work)
 
     def _received(self, values: Floats) -> None:
-        _known[self.trace].received[self._receiving] = values
+        known_of[self.trace].received[self._receiving] = values
         self._receive()
 
     def _not_received(self, error: Exception) -> None:
@@ -439,7 +429,7 @@ class TokenMap(Panel):
 
     def _show_received(self) -> None:
         first = np.full(self.trace.grid_of(0).tokens, np.nan, np.float32)
-        known = _known[self.trace].received
+        known = known_of[self.trace].received
         layers = [first, *(known[layer] for layer in range(1, self.trace.layers + 1))]
         self.received = encode(np.concatenate(layers), "float32")
         if self._clusters is None and not self._clustering.busy:
@@ -467,7 +457,7 @@ class TokenMap(Panel):
         skip = len(trace.prefix)
         tables = {layer: trace.layer(layer)[skip:] for stage in stages for layer in stage}
         self.cluster_note = "clustering…"
-        self._clustering.request(lambda run: _cluster(trace, stages, tables, method, count, eps, run))
+        self._clustering.request(lambda run: cluster_all(trace, stages, tables, method, count, eps, run))
 
     def _clustered(self, labels: list[npt.NDArray[np.int64]]) -> None:
         self._clusters = labels
@@ -476,142 +466,3 @@ class TokenMap(Panel):
 
     def _not_clustered(self, error: Exception) -> None:
         self.cluster_note = f"no clusters: {error}"
-
-
-# ---------------------------------------------------------------------- beside the kernel
-
-
-def _stages(trace: Trace) -> list[list[int]]:
-    """The layers that have tokens; those that follow each other with the same number of them are together."""
-    stages: list[list[int]] = []
-    for layer in range(trace.layers + 1):
-        if trace.why_not("tokens", layer):
-            continue
-        last = stages[-1][-1] if stages else None
-        if last is not None and trace.grid_of(last).tokens == trace.grid_of(layer).tokens:
-            stages[-1].append(layer)
-        else:
-            stages.append([layer])
-    return stages
-
-
-def _over_stages(
-    trace: Trace, stages: list[list[int]], lay_out: Callable[[list[Floats]], Floats]
-) -> dict[int, Floats]:
-    """Layouts by layer; each stage is laid out by itself."""
-    points: dict[int, Floats] = {}
-    for stage in stages:
-        points |= zip(stage, lay_out([trace.layer(layer) for layer in stage]), strict=True)
-    return points
-
-
-def _packed(trace: Trace, points: dict[int, Floats]) -> bytes:
-    """Layouts of all layers as one packet; NaN for a layer that has none."""
-    layers = range(trace.layers + 1)
-    none = np.float32(np.nan)
-    tables = [points.get(layer, np.full((trace.grid_of(layer).tokens, 2), none)) for layer in layers]
-    return encode(np.concatenate(tables), "float16")
-
-
-def _lay_out(known: _Known, stages: list[list[int]], tables: dict[int, Floats], near: int, run: Run) -> bool:
-    """Find t-SNE layouts of some more layers, `near` one; returns whether there are others left."""
-    while not known.turn.acquire(timeout=0.05):
-        if run.cancelled():
-            raise CancelledError
-    try:
-        if not known.solvers:
-            known.solvers = [Tsne([tables[layer] for layer in stage]) for stage in stages]
-        layers = [(stage, solver) for stage, solver in zip(stages, known.solvers, strict=True) if solver.left]
-        if layers:
-            stage, solver = min(layers, key=lambda each: min(abs(layer - near) for layer in each[0]))
-            place = min(range(len(stage)), key=lambda place: abs(stage[place] - near))
-            tell = partial(_tell_share, known.solvers, run)
-            solver.solve(place, progress=tell, cancelled=run.cancelled)
-        return any(solver.left for solver in known.solvers)
-    finally:
-        known.turn.release()
-
-
-def _tell_share(solvers: list[Tsne], run: Run, *_: int) -> None:
-    run.progress(_share(solvers))
-
-
-def _share(solvers: list[Tsne]) -> float:
-    """How much of t-SNE is done, 0..1; a step of a layer takes as long as it has pairs of tokens."""
-    done, work = (sum(solver.work[which] * solver.tokens**2 for solver in solvers) for which in (0, 1))
-    return done / work if work else float(bool(solvers))
-
-
-def _receipts(trace: Trace, layer: int) -> Callable[[Run], Floats]:
-    """Prepare the attention that each token of a layer receives, (N,): mean over heads and tokens."""
-    N, heads = trace.grid_of(layer).tokens, trace.heads_of(layer)
-    nothing = np.full(N, np.nan, np.float32)
-    if heads == 0 or trace.why_not("attention", layer):
-        return lambda _: nothing
-    queries, keys = trace.queries(layer), trace.keys(layer)
-    if queries is not None and keys is not None:
-        return lambda _: _received_of(queries, keys)
-    if 4 * heads * N * N > LARGEST:
-        return lambda _: nothing
-    attention = trace.attention(layer)
-    return lambda _: np.asarray(attention.mean(axis=(0, 1), dtype=np.float64), np.float32)
-
-
-def _received_of(queries: Floats, keys: Floats) -> Floats:
-    """Mean over heads and rows of the softmax of ``queries @ keys.T``, both (heads, N, head_dim)."""
-    total = np.zeros(queries.shape[1])
-    for q, k in zip(queries, keys, strict=True):
-        scores = q @ k.T
-        np.exp(scores - scores.max(axis=1, keepdims=True), out=scores)
-        total += (scores / scores.sum(axis=1, keepdims=True)).sum(axis=0)
-    return np.asarray(total / (queries.shape[0] * queries.shape[1]), np.float32)
-
-
-def _cluster(
-    trace: Trace,
-    stages: list[list[int]],
-    tables: dict[int, Floats],
-    method: ClusterMethod,
-    count: int,
-    eps: float,
-    run: Run,
-) -> list[npt.NDArray[np.int64]]:
-    """Cluster of each patch of each layer, numbered alike in layers that follow each other."""
-    from vitwidgets.analysis.clusters import match
-
-    if method != "dbscan" and count > trace.patch_grid.patches:
-        patches = trace.patch_grid.patches
-        raise ValueError(f"{count} clusters are more than the {patches} patch{'es' if patches > 1 else ''}")
-    labels = [np.full(trace.grid_of(layer).patches, -1, np.int64) for layer in range(trace.layers + 1)]
-    for stage in stages:
-        for layer in stage:
-            if run.cancelled():
-                return labels
-            finite = np.isfinite(tables[layer]).all(axis=1)
-            if finite.any():
-                labels[layer][finite] = _labels(tables[layer][finite], method, count, eps)
-        for layer, matched in zip(stage, match([labels[layer] for layer in stage]), strict=True):
-            labels[layer] = matched
-    return labels
-
-
-def _labels(tokens: Floats, method: ClusterMethod, count: int, eps: float) -> npt.NDArray[np.int64]:
-    """Cluster of each of some tokens; a coarse layer has as many clusters as tokens at most."""
-    from vitwidgets.analysis.clusters import cluster
-
-    if method == "dbscan":
-        step = (
-            float(np.linalg.norm(np.diff(tokens.astype(np.float64), axis=0), axis=1).mean())
-            if len(tokens) > 1
-            else 0
-        )
-        return cluster(tokens, method, **({"eps": eps * step} if step > 0 else {}))
-    if method == "agglomerative":  # a token of length 0 has no direction
-        directed = np.linalg.norm(tokens, axis=1) > 0
-        found = np.full(len(tokens), -1, np.int64)
-        if directed.sum() > 1:
-            few = min(count, int(directed.sum()))
-            found[directed] = cluster(tokens[directed], method, n_clusters=few)
-        return found
-    equal = bool((tokens == tokens[0]).all())
-    return cluster(tokens, method, n_clusters=1 if equal else min(count, len(tokens)))
