@@ -29,6 +29,7 @@ from vitwidgets.colormap import DIVERGING, SEQUENTIAL, colorize
 from vitwidgets.groups import Group
 from vitwidgets.lettering import figure, fitted, font, legible, length, magnitude
 from vitwidgets.stills.groups import border, outline
+from vitwidgets.stills.size import check_width
 
 if TYPE_CHECKING:
     from vitwidgets.trace import Trace
@@ -128,8 +129,7 @@ def still(view: View, regions: Sequence[str], *, width: int = 1200) -> Image.Ima
     ValueError
         If `width` is under 300 or a region is unknown.
     """
-    if width < 300:
-        raise ValueError(f"width is {width}; a still picture needs at least 300 pixels")
+    check_width(width)
     unknown = set(regions) - set(_BLOCKS)
     if unknown:
         raise ValueError(f"unknown region {sorted(unknown)[0]!r}; there are {', '.join(_BLOCKS)}")

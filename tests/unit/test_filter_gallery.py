@@ -180,7 +180,7 @@ def test_the_page_may_sort_but_not_write(inspector: Inspector) -> None:
 
 def test_the_still_picture_shows_every_filter_in_order(inspector: Inspector) -> None:
     gallery = FilterGallery(inspector, sort="variance")
-    picture = np.asarray(gallery.picture(width=16 * 2 + 32 * 36 - 4))  # 32 px a filter, 32 in a row
+    picture = np.asarray(gallery.still(width=16 * 2 + 32 * 36 - 4))  # 32 px a filter, 32 in a row
     assert picture.shape == (2 * 16 + 34 + 32, 1180, 3)
     bank = inspector.filters()
     for place, neuron in enumerate(gallery.order()):
@@ -191,8 +191,8 @@ def test_the_still_picture_shows_every_filter_in_order(inspector: Inspector) -> 
 
 
 def test_the_still_picture_frames_the_chosen_filter(inspector: Inspector) -> None:
-    one = np.asarray(FilterGallery(inspector, neuron=0).picture(width=600)).astype(int)
-    other = np.asarray(FilterGallery(inspector, neuron=1).picture(width=600)).astype(int)
+    one = np.asarray(FilterGallery(inspector, neuron=0).still(width=600)).astype(int)
+    other = np.asarray(FilterGallery(inspector, neuron=1).still(width=600)).astype(int)
     columns = np.flatnonzero(np.abs(one - other).any(axis=(0, 2)))
     assert columns.min() == 13
     assert columns.max() == 13 + 36 + 32 + 5
@@ -210,7 +210,7 @@ def test_the_still_picture_stands_beside_the_widget(inspector: Inspector, view: 
     assert shown["width"] == 560
     assert shown["height"] == pytest.approx(picture.height * 2 / 3, abs=1)
     with pytest.raises(ValueError, match="at least 300"):
-        gallery.picture(width=299)
+        gallery.still(width=299)
 
 
 def test_closing_leaves_a_shared_cursor_alone(inspector: Inspector) -> None:

@@ -15,41 +15,10 @@ from vitwidgets.charts.legend import legend
 from vitwidgets.plot import Mark, Plot, keys
 from vitwidgets.stills import chart as stills
 from vitwidgets.widgets.cursor import Cursor
-from vitwidgets.widgets.panel import SHOWN
-from vitwidgets.widgets.picture import beside
+from vitwidgets.widgets.picture import Pictured
 
 
-class Pictured(ipywidgets.VBox):
-    """Widgets one under another that show a still picture where no widget runs."""
-
-    _shown = SHOWN  # width of the picture in a page without widgets, in CSS pixels
-
-    def still(self, *, width: int = 1200) -> Image.Image:
-        """What the charts show now, as a still picture, drawn without a browser.
-
-        Parameters
-        ----------
-        width : int
-            Width of the picture in pixels, at least 300.
-
-        Returns
-        -------
-        PIL.Image.Image
-            RGB, on white.
-
-        Raises
-        ------
-        ValueError
-            If `width` is under 300.
-        """
-        raise NotImplementedError
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        data = super()._repr_mimebundle_(**kwargs)
-        return beside((data, {}), lambda: self.still(width=self._shown * 3 // 2), self._shown, self.log)
-
-
-class Chart(Pictured):
+class Chart(Pictured, ipywidgets.VBox):
     """A figure with the numbers that it shows.
 
     Parameters
@@ -90,8 +59,7 @@ class Chart(Pictured):
         self._legend = ipywidgets.HTML(legend(keys(plot.marks)))
         super().__init__([self.figure, *([self._legend] if plot.keyed else []), *below])
 
-    def still(self, *, width: int = 1200) -> Image.Image:
-        """The chart as it is now, as a still picture: see `Pictured.still`."""
+    def _drawn(self, width: int) -> Image.Image:
         return stills.draw(self.plot, width=width)
 
     def _draw(self, title: str, marks: Sequence[Mark]) -> None:

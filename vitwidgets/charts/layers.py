@@ -12,12 +12,13 @@ import pandas as pd
 from PIL import Image
 
 from vitwidgets.charts import drawing
-from vitwidgets.charts.chart import Chart, Pictured
+from vitwidgets.charts.chart import Chart
 from vitwidgets.charts.legend import legend
 from vitwidgets.plot import FAINT, MARKERS, PALETTE, Axis, Band, Curve, Floats, Mark, Plot, keys, ticks
 from vitwidgets.stills import chart as stills
 from vitwidgets.study.grouping_study import GroupingStudy
 from vitwidgets.widgets.cursor import Cursor
+from vitwidgets.widgets.picture import Pictured
 
 VARIANTS = {"position": "position alone", "random": "random weights"}
 NARROWEST = 250  # of one of several charts, in CSS pixels
@@ -73,7 +74,7 @@ def lines(
     return _chart(replace(plot, keyed=len(keys(plot.marks)) > 1), data, cursor)
 
 
-class GroupingChart(Pictured):
+class GroupingChart(Pictured, ipywidgets.VBox):
     """The grouping curves of a trace or a study, one small chart each, with the present layer marked in all.
 
     Parameters
@@ -157,8 +158,7 @@ class GroupingChart(Pictured):
         told = [ipywidgets.HTML(legend(self._keys))] if len(self._keys) > 1 else []
         super().__init__([grid, *told])
 
-    def still(self, *, width: int = 1200) -> Image.Image:
-        """The charts as they are now, as one still picture: see `Pictured.still`."""
+    def _drawn(self, width: int) -> Image.Image:
         plots = [chart.plot for chart in self.charts.values()]
         return stills.draw_several(plots, self._keys, across=self._across, width=width)
 

@@ -143,11 +143,7 @@ class RateCurve(Chart):
         if self._error is not None:
             raise self._error
 
-    def still(self, *, width: int = 1200) -> Image.Image:
-        """The curve as far as it is known now, as a still picture: see `Pictured.still`.
-
-        After `wait` it is all there.
-        """
+    def _drawn(self, width: int) -> Image.Image:
         words = "the model had not run through yet" if self._runs.busy else self._words.value
         known = self.plot if self.plot.marks else replace(self.plot, note=words)
         return stills.draw(known, width=width)
@@ -210,9 +206,9 @@ class RateCurve(Chart):
             ["mode", "rate", "seed"], key=lambda part: part.map(order) if part.name == "mode" else part
         ).reset_index(drop=True)
         self._state.layout.display = "none"
-        self._draw(f"probability of {self.inspector.class_names[target]}", self._drawn())
+        self._draw(f"probability of {self.inspector.class_names[target]}", self._marks())
 
-    def _drawn(self) -> list[Mark]:
+    def _marks(self) -> list[Mark]:
         marks: list[Mark] = []
         several = len(set(self.seeds)) > 1
         rates = np.array(sorted(set(self.rates)), np.float64)

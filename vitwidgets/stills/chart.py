@@ -34,6 +34,7 @@ from vitwidgets.plot import (
     Points,
     keys,
 )
+from vitwidgets.stills.size import check_width
 
 Box: TypeAlias = "tuple[int, int, int, int]"
 
@@ -92,8 +93,7 @@ def draw_several(plots: Sequence[Plot], legend: Sequence[Key], *, across: int, w
 
 
 def _page(plots: Sequence[Plot], legend: Sequence[Key], across: int, width: int) -> Image.Image:
-    if width < 300:
-        raise ValueError(f"width is {width}; a still picture needs at least 300 pixels")
+    check_width(width)
     wide = width // across
     drawn = [_chart(plot, wide) for plot in plots]
     rows = [drawn[start : start + across] for start in range(0, len(drawn), across)]

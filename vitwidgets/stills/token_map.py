@@ -14,6 +14,7 @@ from vitwidgets.analysis.overlay import Field, Missing, cell_at, row_of
 from vitwidgets.colormap import SEQUENTIAL, colorize
 from vitwidgets.groups import PALETTE, Group
 from vitwidgets.lettering import figure, fitted, font, length
+from vitwidgets.stills.size import check_width
 
 if TYPE_CHECKING:
     from vitwidgets.share import View
@@ -96,8 +97,7 @@ def draw(
     ValueError
         If `width` is under 300.
     """
-    if width < 300:
-        raise ValueError(f"width is {width}; a still picture needs at least 300 pixels")
+    check_width(width)
     trace, layer = view.trace, view.spec.layer
     colours, legend = _colours(view, color_by, groups, clusters, received)
     side = min(width - 32, 640)

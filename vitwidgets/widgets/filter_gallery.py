@@ -16,8 +16,8 @@ from vitwidgets.lettering import figure, fitted, font
 from vitwidgets.widgets.base import Index, Model, built
 from vitwidgets.widgets.codec import encode
 from vitwidgets.widgets.cursor import Cursor
-from vitwidgets.widgets.panel import SHOWN, _kept
-from vitwidgets.widgets.picture import beside
+from vitwidgets.widgets.panel import _kept
+from vitwidgets.widgets.picture import Pictured
 
 if TYPE_CHECKING:
     from vitwidgets.inspector import Inspector
@@ -28,7 +28,7 @@ COMPONENTS = 28  # as many as figure 7 of the ViT paper has
 INK, FAINT, ACCENT = "#1f2328", "#5f6670", "#1971c2"
 
 
-class FilterGallery(Model):
+class FilterGallery(Pictured, Model):
     """All filters of the patch embedding as pictures, and the principal components that they are made of.
 
     Filter `j` is what neuron `j` looks for in a patch, before any block mixes patches. In a picture of it
@@ -195,26 +195,7 @@ class FilterGallery(Model):
         by = cast("filters.By", "number" if missing else self.sort)
         return filters.order(self._filters, by, chosen=self.neuron, scores=self._scores)
 
-    def picture(self, *, width: int = 1200) -> Image.Image:
-        """Draw what is shown, as a still picture.
-
-        Parameters
-        ----------
-        width : int
-            Width of the picture in pixels, at least 300.
-
-        Returns
-        -------
-        PIL.Image.Image
-            RGB, on white.
-
-        Raises
-        ------
-        ValueError
-            If `width` is under 300.
-        """
-        if width < 300:
-            raise ValueError(f"width is {width}; a still picture needs at least 300 pixels")
+    def _drawn(self, width: int) -> Image.Image:
         count, p, q, channels = self._filters.shape
         if self.view == "filters":
             text = f"{count} filters of {p} x {q} x {channels}, by {self.sort}"
@@ -234,10 +215,6 @@ class FilterGallery(Model):
 
     def __repr__(self) -> str:
         return f"FilterGallery({self.about}, neuron={self.neuron}, sort={self.sort!r}, view={self.view!r})"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        return beside(bundle, lambda: self.picture(width=SHOWN * 3 // 2), SHOWN, self.log)
 
 
 def _checked(scores: Ranking | npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:

@@ -116,24 +116,7 @@ class Pair(Look):
         super().close()
         self._release(0)
 
-    def still(self, *, width: int = 1200) -> Image.Image:
-        """Both sides as they are now, as a still picture, drawn without a browser.
-
-        Parameters
-        ----------
-        width : int
-            Width of the picture in pixels, at least 300; under 620 one side stands below the other.
-
-        Returns
-        -------
-        PIL.Image.Image
-            RGB, on white.
-
-        Raises
-        ------
-        ValueError
-            If `width` is under 300.
-        """
+    def _drawn(self, width: int) -> Image.Image:
         from vitwidgets.share import still
 
         beside = width >= 2 * 300 + _GAP

@@ -11,14 +11,12 @@ from PIL import Image
 
 from vitwidgets.widgets.base import Index, Model, built
 from vitwidgets.widgets.cursor import OVERLAYS, POINTS, SPACES, Cursor
-from vitwidgets.widgets.picture import beside
+from vitwidgets.widgets.picture import Pictured
 from vitwidgets.widgets.store import TraceStore, needed_first
 
 if TYPE_CHECKING:
     from vitwidgets.share import View
     from vitwidgets.trace import Trace
-
-SHOWN = 560  # width of the picture in a page without widgets, in CSS pixels
 
 
 def _kept() -> Any:
@@ -28,7 +26,7 @@ def _kept() -> Any:
     return trait
 
 
-class Panel(Model):
+class Panel(Pictured, Model):
     """A view of one trace that follows one cursor.
 
     Parameters
@@ -168,24 +166,7 @@ class Panel(Model):
         points = ", ".join(f"{name}={getattr(self, name)!r}" for name in POINTS)
         return f"{type(self).__name__}({self.trace.model_name}, {points})"
 
-    def still(self, *, width: int = 1200) -> Image.Image:
-        """The panel as it is now, as a still picture, drawn without a browser.
-
-        Parameters
-        ----------
-        width : int
-            Width of the picture in pixels, at least 300.
-
-        Returns
-        -------
-        PIL.Image.Image
-            RGB, on white.
-
-        Raises
-        ------
-        ValueError
-            If `width` is under 300.
-        """
+    def _drawn(self, width: int) -> Image.Image:
         from vitwidgets.share import still
 
         return still(self._view(), self._regions, width=width)
@@ -197,8 +178,3 @@ class Panel(Model):
         token = None if self.token is None else self.trace.patch_grid.index(self.token)
         spec = Spec(self.overlay, self.layer, token, self.head, self.neuron, self.neuron_space, self.target)
         return View(self.trace, spec, tuple(self.patches))
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        # half as wide again: sharp on most screens, and not a megabyte
-        bundle = super()._repr_mimebundle_(**kwargs)
-        return beside(bundle, lambda: self.still(width=SHOWN * 3 // 2), SHOWN, self.log)

@@ -6,11 +6,53 @@ from base64 import b64encode
 from collections.abc import Callable
 from io import BytesIO
 from logging import Logger
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
+from vitwidgets.stills.size import check_width
+
 Bundle = tuple[dict[str, Any], dict[str, Any]]
+
+SHOWN = 560  # width of the picture in a page without widgets, in CSS pixels
+
+
+class Pictured:
+    """Gives a widget a still picture, which stands in its place where no widget runs."""
+
+    _shown: ClassVar[int] = SHOWN
+    log: Any  # the widget's
+
+    def still(self, *, width: int = 1200) -> Image.Image:
+        """What is shown now, as a still picture, drawn without a browser.
+
+        Parameters
+        ----------
+        width : int
+            Width of the picture in pixels, at least 300.
+
+        Returns
+        -------
+        PIL.Image.Image
+            RGB, on white.
+
+        Raises
+        ------
+        ValueError
+            If `width` is under 300.
+        """
+        check_width(width)
+        return self._drawn(width)
+
+    def _drawn(self, width: int) -> Image.Image:
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Bundle | None:
+        widget: Any = super()
+        bundle = widget._repr_mimebundle_(**kwargs)
+        # ipywidgets gives the data alone; half as wide again: sharp on most screens, and not a megabyte
+        given = (bundle, {}) if isinstance(bundle, dict) else bundle
+        return beside(given, lambda: self.still(width=self._shown * 3 // 2), self._shown, self.log)
 
 
 def beside(bundle: Bundle | None, draw: Callable[[], Image.Image], width: int, log: Logger) -> Bundle | None:

@@ -300,24 +300,7 @@ class TokenMap(Panel):
             for number in np.unique(labels[labels >= 0]).tolist()
         )
 
-    def still(self, *, width: int = 1200) -> Image.Image:
-        """The map as it is now, as a still picture, drawn without a browser.
-
-        Parameters
-        ----------
-        width : int
-            Width of the picture in pixels, at least 300.
-
-        Returns
-        -------
-        PIL.Image.Image
-            RGB, on white.
-
-        Raises
-        ------
-        ValueError
-            If `width` is under 300.
-        """
+    def _drawn(self, width: int) -> Image.Image:
         from vitwidgets.stills.token_map import draw
 
         pca = self.projection == "pca" or not self._has_tsne(self.layer)

@@ -286,26 +286,7 @@ class ViewGrid(Panel):
                 out.paste(shown.resize(size, Image.Resampling.LANCZOS, reducing_gap=3), (x, y))
         return out
 
-    def still(self, *, width: int = 1200) -> Image.Image:
-        """Draw the figure, `width` pixels wide; see `picture`.
-
-        Parameters
-        ----------
-        width : int
-            Width of the picture in pixels, at least 300.
-
-        Returns
-        -------
-        PIL.Image.Image
-            RGB, on white.
-
-        Raises
-        ------
-        ValueError
-            If `width` is under 300.
-        """
-        if width < 300:
-            raise ValueError(f"width is {width}; a still picture needs at least 300 pixels")
+    def _drawn(self, width: int) -> Image.Image:
         columns = len(self.layers) + 1
         room = (width - 2 * MARGIN - self._label_width() + GAP) // columns - GAP
         height, across = self.trace.pixels.shape[:2]
