@@ -34,12 +34,12 @@ from vitwidgets.plot import (
     Points,
     keys,
 )
+from vitwidgets.stills.inks import FAINT, INK, LINE, SMALL, TITLE
 from vitwidgets.stills.size import check_width
 
 Box: TypeAlias = "tuple[int, int, int, int]"
 
-INK, SOFT, GRID, LINE = "#1f2328", "#5f6670", "#d8dce0", "#9aa1a9"
-TITLE, SMALL = 19, 16  # sizes of letters in pixels
+AXIS = "#9aa1a9"
 TOP, BOTTOM, LEFT, RIGHT = 42, 56, 74, 22  # margins around the axes
 PER_PIXEL = 1.5  # of a picture, for one of the page: lines are as much thicker
 SHARP = 3  # drawn larger, so that lines are smooth
@@ -139,7 +139,7 @@ def _chart(plot: Plot, width: int) -> Image.Image:
     for value in plot.y.ticks.tolist():
         y = box[1] + frame.down(value)
         for x in range(box[0], box[2], 10):
-            pen.line((x, y, min(x + 5, box[2]), y), GRID)
+            pen.line((x, y, min(x + 5, box[2]), y), LINE)
     _numbers(
         out, pen, plot, box, [frame.across(x) for x in plot.x.ticks], [frame.down(y) for y in plot.y.ticks]
     )
@@ -147,7 +147,7 @@ def _chart(plot: Plot, width: int) -> Image.Image:
     out.paste(stage, (box[0] - EDGE, box[1] - EDGE))
     if plot.note:
         middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        pen.text(middle, fitted(plot.note, SMALL, frame.size[0]), SOFT, font(SMALL), anchor="mm")
+        pen.text(middle, fitted(plot.note, SMALL, frame.size[0]), FAINT, font(SMALL), anchor="mm")
     return out
 
 
@@ -161,20 +161,20 @@ def _numbers(
 ) -> None:
     """Both axes: lines, numbers at their ticks, as many as there is room for, and labels."""
     left, top, right, bottom = box
-    pen.line((left, top, left, bottom, right, bottom), LINE)
+    pen.line((left, top, left, bottom, right, bottom), AXIS)
     end = -1e9
     for value, x in zip(plot.x.ticks.tolist(), across, strict=True):
         text = f"{value:g}"
         half = length(text, SMALL) / 2
         if left + x - half > end + 6:
-            pen.line((left + x, bottom, left + x, bottom + 5), LINE)
-            pen.text((left + x, bottom + 8), text, SOFT, font(SMALL), anchor="ma")
+            pen.line((left + x, bottom, left + x, bottom + 5), AXIS)
+            pen.text((left + x, bottom + 8), text, FAINT, font(SMALL), anchor="ma")
             end = left + x + half
     end = 1e9
     for value, y in sorted(zip(plot.y.ticks.tolist(), down, strict=True), key=lambda tick: -tick[1]):
         if top + y + 8 < end:
-            pen.line((left - 5, top + y, left, top + y), LINE)
-            pen.text((left - 9, top + y), f"{value:g}", SOFT, font(SMALL), anchor="rm")
+            pen.line((left - 5, top + y, left, top + y), AXIS)
+            pen.text((left - 9, top + y), f"{value:g}", FAINT, font(SMALL), anchor="rm")
             end = top + y - 8
     pen.text(
         ((left + right) / 2, bottom + 32),
@@ -210,7 +210,7 @@ def _draw_cells(out: Image.Image, pen: ImageDraw.ImageDraw, plot: Plot, cells: C
     out.paste(bar, (left, box[1]))
     for tick in cells.scale.ticks.tolist():
         y = box[3] - (tick - cells.scale.low) / span * size[1]
-        pen.text((left + 26, y), f"{tick:g}", SOFT, font(SMALL), anchor="lm")
+        pen.text((left + 26, y), f"{tick:g}", FAINT, font(SMALL), anchor="lm")
 
 
 # -------------------------------------------------------------------- marks

@@ -14,16 +14,16 @@ from vitwidgets.analysis.overlay import Field, Missing, cell_at, row_of
 from vitwidgets.colormap import SEQUENTIAL, colorize
 from vitwidgets.groups import PALETTE, Group
 from vitwidgets.lettering import figure, fitted, font, length
+from vitwidgets.stills.inks import FAINT, INK, LINE, SELECT
 from vitwidgets.stills.size import check_width
 
 if TYPE_CHECKING:
-    from vitwidgets.share import View
+    from vitwidgets.stills.view import View
     from vitwidgets.trace import Trace
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Colour: TypeAlias = "tuple[int, int, int]"
 
-INK, FAINT, LINE, SELECT = "#1f2328", "#5f6670", "#d8dce0", "#d6246e"
 NO_COLOUR: Colour = (176, 181, 187)
 SHARP = 2  # drawn larger, so that dots are round
 MARGIN = 24

@@ -17,7 +17,7 @@ from vitwidgets.widgets.codec import encode
 from vitwidgets.widgets.pair import Pair
 
 if TYPE_CHECKING:
-    from vitwidgets.share import View
+    from vitwidgets.stills.view import View
     from vitwidgets.trace import Trace
     from vitwidgets.widgets.cursor import Cursor
 

@@ -12,7 +12,7 @@ from vitwidgets.widgets.panel import _kept
 if TYPE_CHECKING:
     from vitwidgets.analysis.objects import Labels, Masks
     from vitwidgets.groups import Group
-    from vitwidgets.share import View
+    from vitwidgets.stills.view import View
     from vitwidgets.trace import Trace
 
 

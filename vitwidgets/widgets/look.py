@@ -12,7 +12,7 @@ from vitwidgets.analysis.views import Mode
 from vitwidgets.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from vitwidgets.share import View
+    from vitwidgets.stills.view import View
 
 
 class Look(Panel):

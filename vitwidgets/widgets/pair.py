@@ -16,7 +16,7 @@ from vitwidgets.widgets.store import TraceStore, _answers_with, _facts, _picture
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vitwidgets.share import View
+    from vitwidgets.stills.view import View
     from vitwidgets.trace import Trace
     from vitwidgets.widgets.cursor import Cursor
 
@@ -117,7 +117,7 @@ class Pair(Look):
         self._release(0)
 
     def _drawn(self, width: int) -> Image.Image:
-        from vitwidgets.share import still
+        from vitwidgets.stills.panel import still
 
         beside = width >= 2 * 300 + _GAP
         side = (width - _GAP) // 2 if beside else width
@@ -140,7 +140,7 @@ class Pair(Look):
 
 def _titled(title: str, picture: Image.Image) -> Image.Image:
     from vitwidgets.lettering import fitted, font
-    from vitwidgets.share import GAP, INK, TITLE
+    from vitwidgets.stills.inks import GAP, INK, TITLE
 
     out = Image.new("RGB", (picture.width, picture.height + _HEAD), "white")
     ImageDraw.Draw(out).text((GAP, 8), fitted(title, TITLE, picture.width - 2 * GAP), INK, font(TITLE))

@@ -15,7 +15,7 @@ from vitwidgets.widgets.picture import Pictured
 from vitwidgets.widgets.store import TraceStore, needed_first
 
 if TYPE_CHECKING:
-    from vitwidgets.share import View
+    from vitwidgets.stills.view import View
     from vitwidgets.trace import Trace
 
 
@@ -167,13 +167,13 @@ class Panel(Pictured, Model):
         return f"{type(self).__name__}({self.trace.model_name}, {points})"
 
     def _drawn(self, width: int) -> Image.Image:
-        from vitwidgets.share import still
+        from vitwidgets.stills.panel import still
 
         return still(self._view(), self._regions, width=width)
 
     def _view(self) -> View:
         from vitwidgets.analysis.overlay import Spec
-        from vitwidgets.share import View
+        from vitwidgets.stills.view import View
 
         token = None if self.token is None else self.trace.patch_grid.index(self.token)
         spec = Spec(self.overlay, self.layer, token, self.head, self.neuron, self.neuron_space, self.target)

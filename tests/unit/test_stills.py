@@ -15,8 +15,10 @@ import vitwidgets as vw
 from vitwidgets.analysis.overlay import Field, Spec
 from vitwidgets.colormap import NON_FINITE, colorize
 from vitwidgets.lettering import figure, fitted, legible, length, magnitude
-from vitwidgets.share import ACCENT, SELECT, View, still
 from vitwidgets.stills.groups import border
+from vitwidgets.stills.inks import ACCENT, SELECT
+from vitwidgets.stills.panel import still
+from vitwidgets.stills.view import View
 from vitwidgets.trace import Trace
 from vitwidgets.widgets.cursor import OVERLAYS
 
