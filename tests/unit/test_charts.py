@@ -174,11 +174,29 @@ def test_the_handle_and_the_cursor_move_each_other(trace: Trace, frame: pd.DataF
     handle.x = np.array([1.3])
     assert cursor.layer == 1
     assert list(line.x) == [1, 1]
+    cursor.layer = 3
     cursor.layer = 0  # has no row: the mark stays at the edge
-    assert list(line.x) == [1, 1]
+    assert (list(line.x), cursor.layer) == ([1, 1], 0)
     chart.close()
     cursor.layer = 2
     assert list(line.x) == [1, 1]
+
+
+def test_a_handle_that_is_let_go_stands_on_its_layer(trace: Trace, frame: pd.DataFrame) -> None:
+    cursor = Cursor(layer=2)
+    cursor.bind(trace)
+    handle = charts.lines(frame[["purity"]], cursor=cursor).figure.marks[-1]
+
+    def tell(event: str) -> None:
+        handle._handle_custom_msgs(handle, {"event": event}, None)
+
+    tell("drag_start")
+    handle.x = np.array([2.3])
+    assert list(handle.x) == [2.3]
+    tell("drag_end")
+    assert list(handle.x) == [2]
+    handle.x = np.array([2.2])  # a busy page sends it late
+    assert (list(handle.x), cursor.layer) == ([2], 2)
 
 
 def test_the_curve_and_its_scale(frame: pd.DataFrame) -> None:

@@ -253,15 +253,28 @@ def _chart(plot: Plot, data: pd.DataFrame, cursor: Cursor | None) -> Chart:
         chart.plot = replace(chart.plot, present=at)
         line.x = np.array([at, at])
         if handle.x.tolist() != [at]:
+            handle.unobserve(moved, names=["x"])
             handle.x = np.array([at])
+            handle.observe(moved, names=["x"])
+
+    held = False
 
     def moved(change: Any) -> None:
         nearest = int(layers[np.abs(layers - float(np.asarray(change["new"])[0])).argmin()])
         if nearest != cursor.layer:
             cursor.layer = nearest
+        elif not held:
+            show(nearest)  # a page that is busy sends the last place after it was let go
+
+    def hold(yes: bool) -> None:
+        nonlocal held
+        held = yes
+        if not held:
+            show(cursor.layer)
 
     handle.observe(moved, names=["x"])
-    handle.on_drag_end(lambda *_: show(cursor.layer))
+    handle.on_drag_start(lambda *_: hold(True))
+    handle.on_drag_end(lambda *_: hold(False))
     chart.figure.marks = [*chart.figure.marks, line, handle]
     chart._follow("layer", show)
     return chart
