@@ -31,7 +31,10 @@ def still_only(output: dict[str, Any], *, photo: bool) -> bool:
 
 def refresh(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, kernel_name="python3", record_timing=False, store_widget_state=False).execute()
+    where = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(
+        notebook, kernel_name="python3", record_timing=False, store_widget_state=False, resources=where
+    ).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             photo = PHOTO in cell.metadata.get("tags", [])

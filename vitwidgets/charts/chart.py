@@ -62,6 +62,9 @@ class Chart(Pictured, ipywidgets.VBox):
     def _drawn(self, width: int) -> Image.Image:
         return stills.draw(self.plot, width=width)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.plot.title!r})"
+
     def _draw(self, title: str, marks: Sequence[Mark]) -> None:
         """Draw other marks on the same axes."""
         self.plot = replace(self.plot, title=title, marks=tuple(marks), note="")

@@ -162,6 +162,9 @@ class GroupingChart(Pictured, ipywidgets.VBox):
         plots = [chart.plot for chart in self.charts.values()]
         return stills.draw_several(plots, self._keys, across=self._across, width=width)
 
+    def __repr__(self) -> str:
+        return f"GroupingChart({', '.join(map(str, self.charts))})"
+
     def close(self) -> None:
         """Close all charts."""
         for child in self.children:
