@@ -53,6 +53,13 @@ def test_what_is_no_patch_is_refused(patches: object, error: type[Exception], te
         GRID.choose(patches)  # type: ignore[arg-type]
 
 
+def test_a_group_of_nothing_is_refused(groups: Groups) -> None:
+    before = groups.all
+    with pytest.raises(ValueError, match="'sky' would be empty; choose at least one patch"):
+        groups.add("sky", [])
+    assert groups.all == before
+
+
 def test_groups_are_kept_renewed_and_removed(groups: Groups) -> None:
     groups.add("dog", [(0, 0), (0, 1)])
     groups.add("cat", [14, 7], colour="#ABCDEF")

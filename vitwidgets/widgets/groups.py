@@ -124,7 +124,8 @@ class Groups(Model):
         Raises
         ------
         ValueError
-            If the name is empty, or a boolean array has another shape than the patch grid.
+            If the name is empty, no patch is chosen, or a boolean array has another shape than the patch
+            grid.
         IndexError
             If a patch lies outside of the grid.
         TypeError
@@ -132,6 +133,8 @@ class Groups(Model):
         """
         grid = self._grid or PatchGrid(1, 2**31)
         places = grid.choose(patches).tolist()
+        if not places:
+            raise ValueError(f"group {name!r} would be empty; choose at least one patch")
         old = next((group for group in self.all if group.name == str(name).strip()), None)
         others = [group.colour for group in self.all if group is not old]
         shade = colour or (old.colour if old else next_colour(others))
