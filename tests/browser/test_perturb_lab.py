@@ -9,7 +9,7 @@ import pytest
 from browser.conftest import OpenLab
 from browser.lab import Lab
 from browser.workbench import READ, SETUP
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 
 OPEN = """
 from vitwidgets.interventions import Ablation
@@ -201,6 +201,17 @@ def test_without_an_overlay_the_layers_are_steps(bench: Bench) -> None:
     maps = strip.bounding_box()
     assert maps is not None
     assert maps["height"] > 2 * box["height"]
+
+
+def test_a_comparison_names_its_sides_and_explains_what_is_shown(bench: Bench) -> None:
+    sides = bench.compare.locator(".vw-side-head")
+    titles = [side.locator(".vw-title").inner_text() for side in sides.all()]
+    assert titles == bench.lab.value("list(compare.titles)")
+    hint = sides.first.locator(".vw-hint")
+    expect(hint).to_have_text("click a patch: its best match is outlined on the other side")
+    bench.lab.execute("compare.overlay = 'norm'")
+    expect(hint).to_have_text("")
+    bench.lab.execute("compare.overlay = 'similarity'")
 
 
 def test_the_best_match_is_outlined_on_the_other_side(bench: Bench) -> None:
