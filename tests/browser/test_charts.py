@@ -80,9 +80,16 @@ def shown(lab: Lab, number: int) -> Locator:
 
 
 def handles(lab: Lab) -> list[list[float]]:
+    """Where the handles have come to rest."""
     lab.settle()
-    found: list[list[float]] = shown(lab, 2).evaluate(HANDLES)
-    return found
+    area, found = shown(lab, 2), None
+    for _ in range(20):
+        before, found = found, area.evaluate(HANDLES)
+        if found == before:
+            break
+        lab.page.wait_for_timeout(200)
+    places: list[list[float]] = found
+    return places
 
 
 def test_dragging_a_handle_moves_the_cursor_and_all_the_others(charted: Lab) -> None:
