@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vitwidgets.widgets.groups import Groups
+from vitwidgets.widgets.groups import Groups, check_given
 from vitwidgets.widgets.look import Look
 from vitwidgets.widgets.panel import _kept
 
@@ -54,10 +54,7 @@ class Grouped(Look):
         groups: Groups | None = None,
         **kwargs: Any,
     ) -> None:
-        if groups is not None and not isinstance(groups, Groups):
-            raise TypeError(f"groups must be a vitwidgets.Groups; got {type(groups).__name__}")
-        if masks is None and labels is not None:
-            raise ValueError("labels= names the values of masks, but there is no masks=")
+        check_given(groups, masks, labels)
         if groups is None:
             groups = self._own = Groups()
         self.set_trait("groups", groups)

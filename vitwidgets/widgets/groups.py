@@ -242,3 +242,19 @@ class Groups(Model):
         if len(set(names)) < len(names):
             raise t.TraitError(f"groups need different names; got {names}")
         return [{**asdict(group), "patches": list(group.patches)} for group in groups]
+
+
+def check_given(groups: object, masks: object, labels: object) -> None:
+    """Refuse what a panel cannot take as its groups, before it changes anything.
+
+    Raises
+    ------
+    TypeError
+        If `groups` are no `Groups`; None is fine.
+    ValueError
+        If there are labels without masks.
+    """
+    if groups is not None and not isinstance(groups, Groups):
+        raise TypeError(f"groups must be a vitwidgets.Groups; got {type(groups).__name__}")
+    if masks is None and labels is not None:
+        raise ValueError("labels= names the values of masks, but there is no masks=")

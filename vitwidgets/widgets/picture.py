@@ -45,6 +45,7 @@ class Pictured:
         return self._drawn(width)
 
     def _drawn(self, width: int) -> Image.Image:
+        """The picture; each widget draws its own."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Bundle | None:

@@ -17,7 +17,7 @@ from vitwidgets.groups import PALETTE, Group
 from vitwidgets.runs import LatestRun
 from vitwidgets.widgets.base import Index, built
 from vitwidgets.widgets.codec import encode
-from vitwidgets.widgets.groups import Groups
+from vitwidgets.widgets.groups import Groups, check_given
 from vitwidgets.widgets.map_work import (
     ClusterMethod,
     Known,
@@ -164,10 +164,7 @@ class TokenMap(Panel):
     ) -> None:
         from vitwidgets.trace import Trace
 
-        if groups is not None and not isinstance(groups, Groups):
-            raise TypeError(f"groups must be a vitwidgets.Groups; got {type(groups).__name__}")
-        if masks is None and labels is not None:
-            raise ValueError("labels= names the values of masks, but there is no masks=")
+        check_given(groups, masks, labels)
         self._opened = False
         self._receiving = 0
         self._clusters: list[npt.NDArray[np.int64]] | None = None
